@@ -1,0 +1,10 @@
+"""Mechanistic interpretability on the reader's own model: the analyses behind Lensbook."""
+
+from interp_core.blas import use_fast_blas
+
+use_fast_blas()  # must come before anything imports mlx
+
+from interp_core.models.loading import load_model  # noqa: E402
+from interp_core.residual import Site  # noqa: E402
+
+__all__ = ["Site", "load_model"]

@@ -1,0 +1,78 @@
+"""Models that go by a short name, and those that were loaded on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from interp_core.paths import SHIPPED, cache_dir
+
+DEFAULT = "SmolLM2-135M-Instruct"
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """What can be said of a model without loading it."""
+
+    id: str
+    """Its short name, as in links and on the command line."""
+    source: str
+    """Hub id, or the folder or GGUF file it was loaded from."""
+    size: str
+    """Download size, in words."""
+    fingerprint: str = ""
+    """What results are keyed by (weights and precision); empty until it was loaded once."""
+
+
+_HUB = {
+    "gpt2": ("openai-community/gpt2", "0.5 GB"),
+    "gpt2-medium": ("openai-community/gpt2-medium", "1.5 GB"),
+    "gpt2-xl": ("openai-community/gpt2-xl", "6.4 GB"),
+    "pythia-70m": ("EleutherAI/pythia-70m", "0.2 GB"),
+    "pythia-160m": ("EleutherAI/pythia-160m", "0.4 GB"),
+    "pythia-410m": ("EleutherAI/pythia-410m", "0.9 GB"),
+    "pythia-1b": ("EleutherAI/pythia-1b", "2.1 GB"),
+    "pythia-1.4b": ("EleutherAI/pythia-1.4b", "2.9 GB"),
+    "Llama-3.2-1B": ("meta-llama/Llama-3.2-1B", "2.5 GB"),
+    "Qwen3-0.6B": ("Qwen/Qwen3-0.6B", "1.5 GB"),
+    "gemma-3-270m": ("google/gemma-3-270m", "0.5 GB"),
+}
+
+
+def models() -> dict[str, KnownModel]:
+    """Return every model a link may name, by id: the short names, then those loaded here."""
+    shipped = KnownModel(**json.loads((SHIPPED / "default_model.json").read_text()))
+    listed = {DEFAULT: shipped}
+    listed |= {name: KnownModel(name, hub, size) for name, (hub, size) in _HUB.items()}
+    return listed | _loaded_here()
+
+
+def find(name: str) -> KnownModel | None:
+    """Return the listed model of that id, in any case, or None."""
+    listed = models()
+    return listed.get(name) or next(
+        (known for known in listed.values() if known.id.lower() == name.lower()), None
+    )
+
+
+def remember(model: KnownModel) -> None:
+    """Add a model that its owner loaded to the list on this machine."""
+    known = {**_loaded_here(), model.id: model}
+    text = json.dumps({name: asdict(entry) for name, entry in known.items()}, indent=1)
+    with tempfile.NamedTemporaryFile("w", dir=_list().parent, delete=False) as file:
+        file.write(text)
+    os.replace(file.name, _list())
+
+
+def _list() -> Path:
+    return cache_dir("models") / "loaded.json"
+
+
+def _loaded_here() -> dict[str, KnownModel]:
+    try:
+        return {name: KnownModel(**entry) for name, entry in json.loads(_list().read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # a list that cannot be read is made anew as models are loaded

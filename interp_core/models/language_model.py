@@ -1,0 +1,55 @@
+"""A loaded model: its stream, its tokenizer, and what identifies it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from interp_core.residual import ResidualStream
+from interp_core.tokens import Tokenizer
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What identifies a model in results and on pages."""
+
+    id: str
+    """Short name, hub id, or the folder's name with the start of its weights' hash."""
+    source: str
+    """Hub id, folder or file it was loaded from."""
+    model_type: str
+    n_layers: int
+    d_model: int
+    n_heads: int
+    d_vocab: int
+    context: int
+    """Longest input, in tokens."""
+    dtype: str
+    """Precision it computes in."""
+    weights: str
+    """Precision the weights were stored in, e.g. ``4-bit (GGUF Q4_1)``."""
+    weights_sha256: str
+
+    @property
+    def fingerprint(self) -> str:
+        """What results are keyed by: the weights and the precision."""
+        return f"{self.weights_sha256}-{self.dtype}"
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """What every paper's ``run`` is given. Use it on the compute thread only."""
+
+    info: ModelInfo
+    stream: ResidualStream
+    tokenizer: Tokenizer | None
+    """None for a folder without one; then only token ids can be run."""
+
+    def require_tokenizer(self) -> Tokenizer:
+        """Return the tokenizer.
+
+        Raises:
+            ValueError: When the model's folder has none.
+        """
+        if self.tokenizer is None:
+            raise ValueError(f"model: {self.info.source} has no tokenizer.json; text needs one")
+        return self.tokenizer

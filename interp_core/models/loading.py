@@ -1,0 +1,232 @@
+"""``load_model``: a short name, a hub id, a folder or a GGUF file, to a checked model."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten
+from safetensors import SafetensorError, safe_open
+
+from interp_core.models import catalogue, default, gguf
+from interp_core.models.architectures import architecture
+from interp_core.models.catalogue import DEFAULT, KnownModel
+from interp_core.models.language_model import LanguageModel, ModelInfo
+from interp_core.paths import cache_dir
+from interp_core.residual import ResidualStream
+from interp_core.runtime import device, on_compute_thread, report
+from interp_core.tokens import Tokenizer
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = ["*.json", "model*.safetensors", "*.jinja"]
+_SELF_CHECK = 8
+
+
+class ModelError(ValueError):
+    """A model that cannot be found, fetched, read or trusted; the message says which and why."""
+
+
+@on_compute_thread
+def load_model(id_or_path: str | Path = DEFAULT) -> LanguageModel:
+    """Load a model and check that the residual stream reproduces it.
+
+    Args:
+        id_or_path: A short name (``python -m interp_core models`` lists them), a hub id
+            (``org/name``), a folder in Hugging Face or mlx-lm layout, or a GGUF file of the
+            default model's kind.
+
+    Raises:
+        ModelError: A ``ValueError`` in one line, for whatever keeps the model from being used.
+    """
+    name = str(id_or_path)
+    try:
+        folder, known = _locate(name)
+        return _load(folder, known)
+    except (ModelError, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise ModelError(f"model {name!r}: {error.strerror or error}") from error
+        raise ModelError(str(error)) from error
+    except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _locate(name: str) -> tuple[Path, KnownModel | None]:
+    """Return the folder that holds the model, fetched if need be, and its place on the list."""
+    known = catalogue.find(name)
+    if known is not None and known.id == DEFAULT:
+        return default.fetch(), known
+    path = Path(known.source if known else name).expanduser()
+    if path.is_dir():
+        return path.resolve(), known
+    if path.is_file():
+        target = cache_dir("models") / f"{path.stem}-{gguf.sha256(path)[:8]}"
+        return gguf.convert(path, target), None
+    if _HUB_ID.fullmatch(hub := known.source if known else name):
+        return _fetch_from_hub(hub), known or KnownModel(hub, hub, "")
+    raise ModelError(
+        f"model {name!r} is unknown; accepted: {', '.join(catalogue.models())}, "
+        "a hub id (org/name), a folder, or a .gguf file"
+    )
+
+
+def _fetch_from_hub(hub: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    report(f"fetching {hub}", 0, 0)
+    try:
+        return Path(snapshot_download(hub, allow_patterns=_FILES))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"model {hub!r} is not on this machine and could not be fetched from the hub "
+            f"(no network, no such model, or it asks for a login): {_first_line(error)}"
+        ) from error
+
+
+def _load(folder: Path, known: KnownModel | None) -> LanguageModel:
+    report("reading weights", 0, 0)
+    config = _read_config(folder)
+    architecture(config["model_type"])
+    names = _tensor_names(folder)
+    # mlx-lm brings transformers, which takes seconds to import: only when a model is loaded.
+    import mlx_lm.utils
+
+    from interp_core.models import dialects
+
+    config = dialects.normalise(config, names)
+    model, config = mlx_lm.utils.load_model(
+        folder, model_config=config, get_model_classes=dialects.model_classes
+    )
+    stored = _stored_precision(folder, config, model)
+    if device() == "cpu":
+        model.set_dtype(mx.float32)  # half precision is 12 to 30 times slower on CPUs
+    model.eval()
+    stream = ResidualStream(model, config["model_type"], config["windows"])
+    report("checking the stream against the model", 0, 0)
+    _self_check(model, stream)
+    info = _info(folder, known, config, model, stream, stored)
+    catalogue.remember(KnownModel(
+        info.id, known.source if known else str(folder), known.size if known else "",
+        info.fingerprint,
+    ))
+    tokenizer = Tokenizer(folder) if (folder / "tokenizer.json").exists() else None
+    return LanguageModel(info, stream, tokenizer)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise ModelError(f"{folder} has no config.json; accepted: a Hugging Face folder") from None
+    except ValueError as error:
+        raise ModelError(f"{file} is not JSON: {error}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise ModelError(f"{file} names no model_type")
+    return config
+
+
+def _tensor_names(folder: Path) -> list[str]:
+    """Return the names of a folder's tensors, which also shows that its files are whole."""
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise ModelError(
+            f"{folder} holds no model*.safetensors; weights are read from safetensors or GGUF, "
+            "never unpickled"
+        )
+    names: list[str] = []
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                names += tensors.keys()
+        except SafetensorError as error:
+            raise ModelError(f"{file} is damaged or cut short: {error}") from None
+    return names
+
+
+def _self_check(model: nn.Module, stream: ResidualStream) -> None:
+    """Run a few tokens through mlx-lm's own forward and through the stream.
+
+    Both must agree. Where mlx-lm ignores a sliding window, only as many tokens as fit in it are
+    compared. The run also evaluates what mlx-lm left lazy on this thread.
+    """
+    window = min((w for w in stream.windows if w is not None), default=_SELF_CHECK)
+    vocabulary = stream.unembed(mx.zeros((1, 1, stream.norm.weight.size))).shape[-1]
+    tokens = (mx.arange(min(_SELF_CHECK, window)) * 7919 % vocabulary)[None]
+    theirs, ours = model(tokens), stream.run(tokens).logits
+    gap = mx.abs(theirs - ours).max().item()
+    tolerance = (1e-4 if theirs.dtype == mx.float32 else 5e-2) * max(
+        1.0, mx.abs(theirs).max().item()
+    )
+    if not gap <= tolerance:  # also true for NaN
+        raise ModelError(
+            f"the residual stream departs from mlx-lm's forward by {gap:.2g} in a logit "
+            f"(accepted: {tolerance:.2g}); this checkpoint is not supported"
+        )
+
+
+def _stored_precision(folder: Path, config: dict[str, Any], model: nn.Module) -> str:
+    if (folder / "lensbook.json").exists():
+        return "4-bit (GGUF Q4_1)" if folder.name == DEFAULT else "GGUF"
+    if quantisation := config.get("quantization"):
+        return f"{quantisation['bits']}-bit"
+    kinds = {str(v.dtype).removeprefix("mlx.core.") for _, v in tree_flatten(model.parameters())}
+    return ", ".join(sorted(kinds))
+
+
+def _info(
+    folder: Path, known: KnownModel | None, config: dict[str, Any], model: nn.Module,
+    stream: ResidualStream, stored: str,
+) -> ModelInfo:
+    digest = weights_sha256(folder)
+    heads = config.get("num_attention_heads", config.get("n_head"))
+    embedding = stream.embed(mx.zeros((1, 1), mx.int32))
+    return ModelInfo(
+        id=known.id if known else f"{folder.name.split('@')[0]}@{digest[:8]}",
+        source=known.source if known else str(folder),
+        model_type=config["model_type"],
+        n_layers=stream.n_layers,
+        d_model=embedding.shape[-1],
+        n_heads=heads,
+        d_vocab=stream.unembed(embedding).shape[-1],
+        context=int(config.get("max_position_embeddings") or config.get("n_positions") or 2048),
+        dtype=str(embedding.dtype).removeprefix("mlx.core."),
+        weights=stored,
+        weights_sha256=digest,
+    )
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return the digest of a folder's weights, computed once for files that do not change."""
+    origin = folder / "lensbook.json"
+    if origin.exists():
+        return json.loads(origin.read_text())["weights_sha256"]
+    files = sorted(folder.glob("model*.safetensors"))
+    stamp = "|".join(f"{f}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in files)
+    known = cache_dir("models") / "digests.json"
+    digests = json.loads(known.read_text()) if known.exists() else {}
+    if stamp not in digests:
+        parts = "".join(gguf.sha256(file) for file in files)
+        digests[stamp] = parts if len(files) == 1 else _digest_of(parts)
+        known.write_text(json.dumps(digests))
+    return digests[stamp]
+
+
+def _digest_of(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def token_ids(ids: list[int]) -> mx.array:
+    """Return ids as the [1, pos] array that a stream runs."""
+    return mx.array(np.asarray(ids, np.int32))[None]

@@ -1,0 +1,151 @@
+"""Text to token ids and back, exactly as the model sees them."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer as _Backend
+
+Bos = bool | Literal["auto"]
+
+
+@functools.cache
+def _byte_of() -> dict[str, int]:
+    """Map GPT-2's printable stand-ins back to bytes (Radford et al. 2019, released code)."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [byte for byte in range(256) if byte not in plain]
+    return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(rest)}
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of a prompt."""
+
+    id: int
+    text: str
+    """As it stands in the text, leading space included; bytes that are no character as ``\\xe2``."""
+    special: bool
+
+
+class Tokenizer:
+    """A folder's ``tokenizer.json``, with its BOS and its chat template.
+
+    Raises:
+        ValueError: When the folder has no readable tokenizer.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        file = folder / "tokenizer.json"
+        if not file.exists():
+            raise ValueError(f"{folder} has no tokenizer.json, so text cannot be read")
+        try:
+            self._backend = _Backend.from_file(str(file))
+        except Exception as error:  # the Rust side raises plain Exception
+            raise ValueError(f"{file} is not a readable tokenizer: {error}") from None
+        config = _read_json(folder / "tokenizer_config.json")
+        template = folder / "chat_template.jinja"
+        self.chat_template = (
+            template.read_text() if template.exists() else config.get("chat_template")
+        )
+        self._names = {
+            key: value["content"] if isinstance(value, dict) else value
+            for key in ("bos_token", "eos_token")
+            if (value := config.get(key))
+        }
+        bos = self._names.get("bos_token")
+        self.bos_id = None if bos is None else self._backend.token_to_id(bos)
+        self._special = {
+            i for i, token in self._backend.get_added_tokens_decoder().items() if token.special
+        }
+        decoder = json.loads(self._backend.to_str()).get("decoder") or {}
+        self._byte_level = "ByteLevel" in json.dumps(decoder)
+
+    def encode(self, text: str, *, bos: Bos = "auto") -> list[int]:
+        """Return the ids of ``text``.
+
+        ``bos``: ``"auto"`` does as the tokenizer was made to, ``True`` puts a BOS in front and
+        ``False`` leaves it out; there is never more than one.
+
+        Raises:
+            ValueError: When a BOS is asked for and the tokenizer has none.
+        """
+        ids = self._backend.encode(text, add_special_tokens=bos == "auto").ids
+        if bos is True:
+            if self.bos_id is None:
+                raise ValueError("bos: this model's tokenizer has no BOS token; accepted: auto, false")
+            if ids[:1] != [self.bos_id]:
+                ids = [self.bos_id, *ids]
+        return ids
+
+    def chat(self, text: str) -> str:
+        """Return ``text`` as a user's turn in the model's chat format, up to the answer.
+
+        Raises:
+            ValueError: When the model has no chat template, or it cannot be filled in.
+        """
+        if not isinstance(self.chat_template, str):
+            raise ValueError("chat: this model has no chat template; accepted: false")
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        )
+        try:
+            return environment.from_string(self.chat_template).render(
+                messages=[{"role": "user", "content": text}],
+                add_generation_prompt=True,
+                **self._names,
+            )
+        except TemplateError as error:
+            raise ValueError(f"chat: the model's chat template fails: {error}") from None
+
+    def prompt(self, text: str, *, chat: bool = False, bos: Bos = "auto") -> list[int]:
+        """Return the ids of a prompt, in the chat format when ``chat``."""
+        if not chat:
+            return self.encode(text, bos=bos)
+        written = self.chat(text)
+        # A template that writes its own BOS must not get a second one.
+        own = self._names.get("bos_token")
+        return self.encode(written, bos=False if own and written.startswith(own) else bos)
+
+    def text(self, token_id: int) -> str:
+        """Return a token as it stands in text (see :class:`Token`)."""
+        piece = self._backend.id_to_token(int(token_id))
+        if piece is None:
+            return f"<unused {token_id}>"
+        if token_id in self._special:
+            return piece
+        if not self._byte_level:
+            return piece.replace("\u2581", " ")
+        table = _byte_of()
+        if any(char not in table for char in piece):
+            return piece
+        return bytes(table[char] for char in piece).decode("utf-8", errors="backslashreplace")
+
+    def tokens(self, ids: list[int]) -> list[Token]:
+        """Return each id with its text."""
+        return [Token(i, self.text(i), i in self._special) for i in ids]
+
+    def single(self, text: str) -> int:
+        """Return the id of ``text``, which must be one token, leading space included.
+
+        Raises:
+            ValueError: When it is not; the message shows its tokens.
+        """
+        ids = self.encode(text, bos=False)
+        if len(ids) != 1:
+            pieces = ", ".join(repr(self.text(i)) for i in ids)
+            raise ValueError(f"{text!r} is {len(ids)} tokens ({pieces}); accepted: exactly one")
+        return ids[0]
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
