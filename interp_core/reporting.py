@@ -37,10 +37,10 @@ class FindingLike(Protocol):
     n: int | None
 
 
-def figure(chart: alt.TopLevelMixin, name: str) -> Markdown:
-    """The chart as a frame that scrolls on narrow screens, follows the page's colour mode and saves itself.
+def figure(chart: alt.TopLevelMixin, name: str, min_width: int = 0) -> Markdown:
+    """The chart in a frame of its own that follows the page's colour mode and can be saved.
 
-    `name` must be unique on the page; it also names the saved image.
+    `name` is unique on the page and names the saved image. A chart as wide as its container scrolls below `min_width`.
     """
     spec = _spec(chart)
     configs = {mode: theme.config(mode) for mode in ("light", "dark")}
@@ -48,7 +48,7 @@ def figure(chart: alt.TopLevelMixin, name: str) -> Markdown:
     return _raw_html(
         f'<div class="lensbook-figure" id="chart-{_text(name)}">\n'
         f'<div class="lensbook-scroll" role="group" tabindex="0" aria-label="{_text(_alt_text(spec, name))}">'
-        '<div class="lensbook-chart"></div></div>\n'
+        f'<div class="lensbook-chart" style="min-width: {min_width}px"></div></div>\n'
         "<noscript>This figure is drawn by JavaScript, which is off; its data are linked below.</noscript>\n"
         f"</div>\n<script>lensbook.chart({arguments});</script>"
     )
@@ -64,7 +64,7 @@ def table(frame: pd.DataFrame) -> Markdown:
 def findings(items: Iterable[FindingLike]) -> Markdown:
     """The "paper against ours" table: a word and a mark say whether each claim holds."""
     head = ["Claim", "Paper", "Ours (interval)", "Holds", "n"]
-    rows = ([_text(item.claim), _text(item.paper), _ours(item), _verdict(item.holds), _text(_shown(item.n))] for item in items)
+    rows = ([_text(f.claim), _text(f.paper), _ours(f), _verdict(f.holds), _text(_shown(f.n))] for f in items)
     return _html_table(head, rows, [False, False, False, False, True], "lensbook-findings")
 
 
@@ -77,9 +77,7 @@ def downloads(name: str, frame: pd.DataFrame) -> Markdown:
     folder.mkdir(exist_ok=True)
     frame.to_csv(folder / f"{name}.csv", index=False)
     frame.to_json(folder / f"{name}.json", orient="records", force_ascii=False)
-    links = " · ".join(
-        f'<a href="data/{_text(name)}.{kind}" download>{kind.upper()}</a>' for kind in ("csv", "json")
-    )
+    links = " · ".join(f'<a href="data/{_text(name)}.{kind}" download>{kind.upper()}</a>' for kind in ("csv", "json"))
     count = "1 row" if len(frame) == 1 else f"{len(frame):,} rows"
     return _raw_html(f'<p class="lensbook-data">Data of this figure ({count}): {links}</p>')
 
@@ -134,7 +132,9 @@ def _verdict(holds: bool | None) -> str:
     return f'<span class="lensbook-verdict">{mark} {word}</span>'
 
 
-def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[bool], kind: str = "") -> Markdown:
+def _html_table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[bool], kind: str = ""
+) -> Markdown:
     def line(cells: Sequence[str], tag: str) -> str:
         styles = ["right" if right else "left" for right in numeric]
         return "<tr>" + "".join(f'<{tag} style="text-align: {s}">{c}</{tag}>' for c, s in zip(cells, styles)) + "</tr>"

@@ -67,6 +67,18 @@ class Run:
     """Keys and values by layer, where ``keep_kv`` asked for them."""
 
 
+@dataclass(frozen=True)
+class LinearLogit:
+    """Logits as dot products with the stream: ``logit = resid . direction + constant``."""
+
+    direction: mx.array
+    """[target, pos, d_model]"""
+    constant: mx.array
+    """[target, pos], from the final norm's bias; 0 for RMSNorm."""
+    logit: mx.array
+    """[target, pos], by the model's own norm and head, before any soft-cap."""
+
+
 class _Tape:
     """The cache that mlx-lm's attention speaks to: a prefix before, and a witness of softmax."""
 
@@ -216,6 +228,40 @@ class ResidualStream:
         """Return logits [..., d_vocab] of a residual [..., d_model]: final norm, then head."""
         logits = self.head(self.norm(resid))
         return logits if self.softcap is None else mx.tanh(logits / self.softcap) * self.softcap
+
+    def linear_logit(self, resid: mx.array, targets: mx.array) -> LinearLogit:
+        """Return the logits of ``targets`` as linear functions of the stream around ``resid``.
+
+        The final norm's scale is held at that of ``resid`` [pos, d_model], which makes logits add
+        up over whatever was added to the stream. ``targets`` are ids [target, pos].
+        """
+        x = resid.astype(mx.float32)
+        centred = isinstance(self.norm, nn.LayerNorm)
+        if centred:
+            gain, bias = self.norm.weight, self.norm.get("bias", mx.zeros_like(self.norm.weight))
+            x = x - x.mean(-1, keepdims=True)
+        else:
+            ones = mx.ones_like(x[:1])
+            # Families store the gain or the gain less one; the norm of ones shows which.
+            gain = self.norm(ones)[0] * (1 + self.norm.eps) ** 0.5
+            bias = mx.zeros_like(gain)
+        scale = mx.sqrt((x * x).mean(-1, keepdims=True) + self.norm.eps)
+        head = self._head_rows(targets).astype(mx.float32)
+        direction = head * gain / scale
+        if centred:
+            direction = direction - direction.mean(-1, keepdims=True)
+        logit = (self.norm(resid).astype(mx.float32) * head).sum(-1)
+        return LinearLogit(direction, (head * bias).sum(-1), logit)
+
+    def _head_rows(self, targets: mx.array) -> mx.array:
+        """Return the output head's rows, [*targets.shape, d_model], dequantised if need be."""
+        head = self.head if isinstance(self.head, nn.Module) else self.embedding
+        if not hasattr(head, "scales"):
+            return head.weight[targets]
+        part = {"scales": head.scales[targets], "biases": head.biases[targets]}
+        return mx.dequantize(
+            head.weight[targets], **part, group_size=head.group_size, bits=head.bits
+        )
 
     def run(
         self,

@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models import gemma, gemma2, gemma3_text, gpt2, gpt_neox
+from mlx_lm.models.rope_utils import initialize_rope
 from mlx_lm.utils import MODEL_REMAPPING
 
 Config = dict[str, Any]
@@ -32,6 +33,7 @@ _UNSUPPORTED = {
     "use_bidirectional_attention": "bidirectional attention",
     "num_local_experts": "a mixture of experts",
 }
+_REQUIRED = {"scale_attn_weights": "unscaled attention"}
 
 
 def normalise(config: Config, weights: Collection[str]) -> Config:
@@ -49,6 +51,11 @@ def normalise(config: Config, weights: Collection[str]) -> Config:
     for key, meaning in _UNSUPPORTED.items():
         if config.get(key):
             raise ValueError(f"config.json sets {key}: {meaning} is not supported")
+    for key, meaning in _REQUIRED.items():
+        if not config.get(key, True):
+            raise ValueError(f"config.json unsets {key}: {meaning} is not supported")
+    if family == "gemma3_text" and config.get("final_logit_softcapping"):
+        raise ValueError("config.json caps gemma3's logits, which is not supported")
     activation = next((config[k] for k in _NAMES_OF_ACTIVATION if config.get(k)), None)
     if activation is not None and activation not in _ACTIVATIONS[family]:
         raise ValueError(
@@ -59,11 +66,9 @@ def normalise(config: Config, weights: Collection[str]) -> Config:
     n_layers = config.get("num_hidden_layers", config.get("n_layer"))
     if not isinstance(n_layers, int) or n_layers < 1:
         raise ValueError("config.json does not say how many layers the model has")
-    config["windows"] = windows = _windows(config, family, n_layers)
-    if family == "gemma3_text":
-        config["sliding_window_pattern"] = _period(windows)
-    if family in ("llama", "mistral"):
-        config["layer_types"] = None  # windows are ours to apply; mlx-lm needs one full layer
+    config["windows"] = _windows(config, family, n_layers)
+    # Windows are ours to apply; mlx-lm's own handling of them, where it has one, is put to rest.
+    config["layer_types"], config["sliding_window_pattern"] = None, 1
     has_head = any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in weights)
     config["tie_word_embeddings"] = not has_head or bool(config.get("tie_word_embeddings", False))
     if family == "gpt2":
@@ -115,14 +120,6 @@ def _windows(config: Config, family: str, n_layers: int) -> list[int | None]:
     return [window if slide else None for slide in slides]
 
 
-def _period(windows: list[int | None]) -> int:
-    """Return gemma3's period: every so many layers, one attends to everything."""
-    period = windows.index(None) + 1 if None in windows else len(windows) + 1
-    if any((window is None) != ((i + 1) % period == 0) for i, window in enumerate(windows)):
-        raise ValueError("config.json's layer_types do not repeat with one period")
-    return period
-
-
 def model_classes(config: Config) -> tuple[type[nn.Module], type]:
     """Return the model class and its arguments' class, in the form ``mlx_lm.load_model`` asks."""
     family = config["model_type"]
@@ -138,10 +135,14 @@ def model_classes(config: Config) -> tuple[type[nn.Module], type]:
 
 
 class _Gpt2(gpt2.Model):
-    """Reads weights with and without the ``transformer.`` prefix, and an untied head."""
+    """Reads weights with and without the ``transformer.`` prefix, any MLP width, an untied head."""
 
     def __init__(self, args: gpt2.ModelArgs, config: Config) -> None:
         super().__init__(args)
+        width = config.get("n_inner") or 4 * args.n_embd
+        for layer in self.model.h:
+            layer.mlp.c_fc = nn.Linear(args.n_embd, width)
+            layer.mlp.c_proj = nn.Linear(width, args.n_embd)
         if not config["tie_word_embeddings"]:
             self.lm_head = nn.Linear(args.n_embd, args.vocab_size, bias=False)
 
@@ -155,11 +156,11 @@ class _Gpt2(gpt2.Model):
             return weights  # an mlx-lm folder: transposed and renamed already
         bare = {name.removeprefix("transformer."): value for name, value in weights.items()}
         head = bare.pop("lm_head.weight", None)
-        bare = {n: v for n, v in bare.items() if not n.endswith(("attn.bias", "attn.masked_bias"))}
-        renamed = super().sanitize(bare)
-        return renamed if head is None or "lm_head" not in self else {
-            **renamed, "lm_head.weight": head
-        }
+        masks = (".attn.bias", ".attn.masked_bias")
+        renamed = super().sanitize({n: v for n, v in bare.items() if not n.endswith(masks)})
+        if head is not None and "lm_head" in self:
+            renamed["lm_head.weight"] = head
+        return renamed
 
 
 class _ExactGeluMLP(gpt_neox.MLP):
@@ -168,14 +169,17 @@ class _ExactGeluMLP(gpt_neox.MLP):
 
 
 class _GptNeoX(gpt_neox.Model):
-    """Uses the exact GELU where the config does (mlx-lm approximates), and a tied head."""
+    """Uses the exact GELU where the config does (mlx-lm approximates), any MLP width, a tied head."""
 
     def __init__(self, args: gpt_neox.ModelArgs, config: Config) -> None:
         super().__init__(args)
         self._tied = config["tie_word_embeddings"]
-        if config.get("hidden_act", "gelu") == "gelu":
-            for layer in self.model.h:
-                layer.mlp = _ExactGeluMLP(args)
+        exact = config.get("hidden_act", "gelu") == "gelu"
+        width = config.get("intermediate_size") or 4 * args.hidden_size
+        for layer in self.model.h:
+            layer.mlp = _ExactGeluMLP(args) if exact else layer.mlp
+            layer.mlp.dense_h_to_4h = nn.Linear(args.hidden_size, width)
+            layer.mlp.dense_4h_to_h = nn.Linear(width, args.hidden_size)
 
     def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
         weights = super().sanitize(weights)
@@ -250,10 +254,18 @@ class _Gemma2(gemma2.Model):
 
 
 class _Gemma3(gemma3_text.Model):
-    """Scales the embedding by sqrt(d_model) in its own precision (mlx-lm rounds to bfloat16)."""
+    """Local layers wherever the config has them, and an embedding scaled in its own precision.
+
+    mlx-lm expects one global layer at a fixed period, and rounds the scale to bfloat16.
+    """
 
     def __init__(self, args: gemma3_text.ModelArgs, config: Config) -> None:
         super().__init__(args)
+        for layer, window in zip(self.model.layers, config["windows"], strict=True):
+            if window is not None:
+                layer.self_attn.rope = initialize_rope(
+                    args.head_dim, args.rope_local_base_freq, traditional=False
+                )
 
     def __call__(self, inputs: mx.array, cache: Any = None) -> mx.array:
         hidden = self.model.embed_tokens(inputs)

@@ -1,0 +1,104 @@
+"""The papers: one module each, found by the name that the command line and links use."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from interp_core import store
+from interp_core.models import catalogue
+from interp_core.models.language_model import LanguageModel
+from interp_core.results import Result
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What is said of a paper before it is opened."""
+
+    name: str
+    title: str
+    claim: str
+    reference: str
+    url: str
+    result: str | None
+    """The result class in its module; None while the paper is not built."""
+
+    @property
+    def stem(self) -> str:
+        """Its name in file and module names."""
+        return self.name.replace("-", "_")
+
+    @property
+    def module(self) -> ModuleType:
+        """Its module, with ``Params``, ``run`` and ``PRESETS``."""
+        return importlib.import_module(f"interp_core.papers.{self.stem}")
+
+    @property
+    def kind(self) -> type[Result]:
+        """Its result's class."""
+        return getattr(self.module, str(self.result))
+
+
+PAPERS: dict[str, Paper] = {
+    paper.name: paper
+    for paper in (
+        Paper(
+            "logit-lens", "Logit Lens",
+            "Read the model's next-token guess after every layer.",
+            "nostalgebraist 2020",
+            "https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens",
+            "LogitLens",
+        ),
+        Paper(
+            "tuned-lens", "Tuned Lens",
+            "Learn, for every layer, how to read it.",
+            "Belrose et al. 2023", "https://arxiv.org/abs/2303.08112", None,
+        ),
+        Paper(
+            "causal-tracing", "Causal Tracing and ROME",
+            "Find where a fact is stored, and rewrite it.",
+            "Meng et al. 2022", "https://arxiv.org/abs/2202.05262", None,
+        ),
+        Paper(
+            "steering", "Contrastive Activation Addition",
+            "Add a direction to the stream, and change what the model does.",
+            "Rimsky et al. 2024", "https://arxiv.org/abs/2312.06681", None,
+        ),
+        Paper(
+            "induction-heads", "Induction Heads",
+            "Find the heads that continue repeated patterns, and watch them form.",
+            "Olsson et al. 2022",
+            "https://transformer-circuits.pub/2022/in-context-learning-and-induction-heads/", None,
+        ),
+        Paper(
+            "sparse-autoencoder", "Towards Monosemanticity",
+            "Decompose activations into features that mean one thing.",
+            "Bricken et al. 2023",
+            "https://transformer-circuits.pub/2023/monosemantic-features/", None,
+        ),
+    )
+}
+
+
+def stored(paper: Paper, params: Any) -> Result | None:
+    """Return the kept or shipped result of ``params``, without loading a model; or None."""
+    known = catalogue.find(params.model)
+    if known is None or not known.fingerprint:
+        return None
+    result = store.get(paper.kind, params, known.fingerprint)
+    return result and paper.module.attach(result, known.fingerprint)
+
+
+def obtain(paper: Paper, model: LanguageModel, params: Any, *, findings: bool = True) -> Result:
+    """Return the result of ``params`` on ``model``: the kept one, or computed and kept.
+
+    Raises:
+        ParameterError: When a parameter does not fit the model.
+    """
+    kept = store.get(paper.kind, params, model.info.fingerprint)
+    if kept is None:
+        kept = paper.module.run(model, params, findings=False)
+        store.put(kept)
+    return paper.module.attach(kept, model.info.fingerprint, model if findings else None)

@@ -1,0 +1,231 @@
+"""Run the logit lens on a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from interp_core import readout, store
+from interp_core.models.language_model import LanguageModel
+from interp_core.papers.logit_lens.params import MAX_TOKENS, Params
+from interp_core.papers.logit_lens.result import LogitLens
+from interp_core.papers.logit_lens.survey import Survey, SurveyParams, prompts, summarise
+from interp_core.params import ParameterError, resolve
+from interp_core.provenance import Recorder
+from interp_core.residual import ResidualStream, Site
+from interp_core.runtime import on_compute_thread, report
+
+
+@on_compute_thread
+def run(model: LanguageModel, params: Params, *, findings: bool = True) -> LogitLens:
+    """Read every asked layer and position of one prompt.
+
+    Args:
+        model: From :func:`interp_core.load_model`.
+        params: ``params.model`` is replaced by the id of ``model``.
+        findings: Whether to measure the findings too, over the prompts that come with Lensbook
+            (once per model; then kept).
+
+    Raises:
+        ParameterError: When a parameter does not fit this model; the message names it.
+    """
+    params = dataclasses.replace(params, model=model.info.id)
+    ids = encode(model, params)
+    layers = resolve(params.layers, model.info.n_layers, "layers", keep_last=True)
+    positions = resolve(params.positions, len(ids), "positions")
+    watched = [_watched(model, text) for text in params.watch]
+    if params.layers[0] == 0 and params.stream == "resid_post":
+        layers = [-1, *layers]
+    with Recorder() as recorder:
+        pass_ = forward(model.stream, ids, params.stream)
+        following = np.array([*ids[1:], -1])[positions]
+        read = _read(model.stream, pass_, layers, positions, following, watched, params.top_k)
+        attribution, logits = _attribution(model.stream, pass_, positions, read, watched)
+    tokenizer = model.require_tokenizer()
+    seen = {*ids, *watched, *np.unique(read["top_ids"]).tolist(), *read["final_top"].tolist()}
+    return LogitLens(
+        params=params,
+        provenance=recorder.provenance(model.info, ids),
+        tokens=tuple(token.text for token in tokenizer.tokens(ids)),
+        vocabulary={int(i): tokenizer.text(i) for i in sorted(seen)},
+        layers=np.array(layers),
+        positions=np.array(positions),
+        watched=np.array(watched, np.int32),
+        attribution=attribution,
+        attribution_logit=logits,
+        survey=survey(model) if findings else None,
+        **read,
+    )
+
+
+def encode(model: LanguageModel, params: Params) -> list[int]:
+    """Return the prompt's ids.
+
+    Raises:
+        ParameterError: When the prompt is too long for the model, or needs what it lacks.
+    """
+    try:
+        ids = model.require_tokenizer().prompt(params.prompt, chat=params.chat, bos=params.bos)
+    except ValueError as error:
+        raise ParameterError(str(error)) from None
+    limit = min(model.info.context, MAX_TOKENS)
+    if not 1 <= len(ids) <= limit:
+        raise ParameterError(
+            f"prompt: it has {len(ids)} tokens; accepted: 1 to {limit} "
+            f"(the model's context is {model.info.context}, the page's limit {MAX_TOKENS})"
+        )
+    return ids
+
+
+def _watched(model: LanguageModel, text: str) -> int:
+    try:
+        return model.require_tokenizer().single(text)
+    except ValueError as error:
+        raise ParameterError(f"watch: {error}") from None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass, with the residuals that the lens reads; arrays [1, pos, d_model]."""
+
+    states: dict[int, mx.array]
+    """What is read at each layer; -1 is the embedding."""
+    sums: list[mx.array]
+    """The stream from the embedding on, after each attention and each MLP: 2 L + 1 of them."""
+    final: mx.array
+    """The last residual."""
+
+
+def forward(stream: ResidualStream, ids: list[int], part: str) -> Pass:
+    """Run ``ids`` once and keep the residuals the lens reads."""
+    report("running the model", 0, 0)
+    layers = range(stream.n_layers)
+    kept = [Site(p, layer) for p in {"resid_mid", "resid_post", part} for layer in layers]
+    tokens = mx.array([ids])
+    embedding = stream.embed(tokens)
+    run_ = stream.run(resid=embedding, keep=kept, unembed=None)
+    states = {layer: run_.acts[Site(part, layer)] for layer in layers}  # type: ignore[arg-type]
+    sums = [embedding]
+    for layer in layers:
+        sums += [run_.acts[Site("resid_mid", layer)], run_.acts[Site("resid_post", layer)]]
+    return Pass({-1: embedding, **states}, sums, run_.resid)
+
+
+def _read(
+    stream: ResidualStream,
+    pass_: Pass,
+    layers: list[int],
+    positions: list[int],
+    following: np.ndarray,
+    watched: list[int],
+    top_k: int,
+) -> dict[str, np.ndarray]:
+    """Return the statistics of every (layer, position), as fields of :class:`LogitLens`."""
+    where = mx.array(positions)
+    grid: list[list[readout.Readout]] = []
+    finals = []
+    parts = list(readout.chunks(len(positions)))
+    for done, part in enumerate(parts):
+        final = readout.final(stream.unembed(pass_.final[0, where[part]]))
+        finals.append((final.top, final.top_prob))
+        known = following[part] >= 0
+        targets = np.stack([
+            final.top,
+            np.where(known, following[part], 0),
+            *(np.full(len(final.top), token) for token in watched),
+        ], axis=-1)
+        column = []
+        for row, layer in enumerate(layers):
+            logits = stream.unembed(pass_.states[layer][0, where[part]])
+            column.append(readout.read(logits, final, targets, top_k))
+            report("reading layers", done * len(layers) + row + 1, len(parts) * len(layers))
+        grid.append(column)
+
+    def joined(name: str) -> np.ndarray:
+        """[layer, position, ...]"""
+        columns = [np.stack([getattr(cell, name) for cell in column]) for column in grid]
+        return np.concatenate(columns, axis=1)
+
+    return {
+        "final_top": np.concatenate([top for top, _ in finals]).astype(np.int32),
+        "final_probs": np.concatenate([prob for _, prob in finals]),
+        "next_ids": following.astype(np.int32),
+        **{field.name: joined(field.name) for field in dataclasses.fields(readout.Readout)},
+    }
+
+
+def _attribution(
+    stream: ResidualStream,
+    pass_: Pass,
+    positions: list[int],
+    read: dict[str, np.ndarray],
+    watched: list[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each component's direct share of the logits of chosen tokens, and those logits.
+
+    The final norm is linear once its scale is fixed at the final residual's, so the logit is the
+    sum of what the embedding, each attention and each MLP wrote (TransformerLens, ``logit_attrs``).
+    Shapes [target, component, position] and [target, position]; targets are the model's own top
+    token, then the watched ones; the last component is the norm's bias, 0 for RMSNorm.
+    """
+    where = mx.array(positions)
+    targets = np.stack([read["final_top"], *(np.full(len(positions), t) for t in watched)])
+    final = pass_.final[0, where]
+    linear = stream.linear_logit(final, mx.array(targets))
+
+    def share(resid: mx.array) -> mx.array:
+        return (resid[0, where].astype(mx.float32) * linear.direction).sum(-1)
+
+    running = mx.stack([share(resid) for resid in pass_.sums], axis=1)
+    parts = mx.concatenate([running[:, :1], running[:, 1:] - running[:, :-1]], axis=1)
+    parts = mx.concatenate([parts, linear.constant[:, None]], axis=1)
+    return np.array(parts), np.array(linear.logit)
+
+
+def attach(result: LogitLens, fingerprint: str, model: LanguageModel | None = None) -> LogitLens:
+    """Return ``result`` with the findings kept for its model, measured now if ``model`` is given."""
+    found = survey(model) if model else store.get(Survey, SurveyParams(), fingerprint)
+    return dataclasses.replace(result, survey=found)
+
+
+@on_compute_thread
+def survey(model: LanguageModel) -> Survey:
+    """Measure the findings on a model, over the prompts that come with Lensbook; once, then kept."""
+    kept = store.get(Survey, SurveyParams(), model.info.fingerprint)
+    if kept is None:
+        kept = _survey(model)
+        store.put(kept)
+    return kept
+
+
+def _survey(model: LanguageModel) -> Survey:
+    cells, all_prompts = [], prompts()
+    with Recorder() as recorder:
+        for done, prompt in enumerate(all_prompts):
+            report("measuring the findings", done, len(all_prompts))
+            cells.append(_measure(model, prompt["prompt"]))
+    return summarise(cells, recorder.provenance(model.info, []))
+
+
+def _measure(model: LanguageModel, prompt: str) -> dict[str, np.ndarray]:
+    """Return what the survey needs of one prompt; arrays [layer, position]."""
+    ids = model.require_tokenizer().prompt(prompt)
+    layers = list(range(-1, model.info.n_layers))
+    pass_ = forward(model.stream, ids, "resid_post")
+    positions = list(range(len(ids)))
+    read = _read(model.stream, pass_, layers, positions, np.array(ids), [], 1)
+    own = model.stream.run(mx.array([ids])).logits[0].astype(mx.float32)
+    own = own - mx.logsumexp(own, axis=-1, keepdims=True)
+    own_top = np.array(mx.take_along_axis(own, mx.array(read["final_top"])[:, None], -1))[:, 0]
+    parts, logits = _attribution(model.stream, pass_, positions, read, [])
+    return {
+        "kl": read["kl"],
+        "entropy": read["entropy"],
+        "rank": read["rank"][:, :, 0],
+        "is_input": read["top_ids"][:, :, 0] == np.array(ids),
+        "output_gap": np.abs(read["log_prob"][-1, :, 0] - own_top),
+        "attribution_gap": np.abs(parts.sum(1) - logits)[0],
+    }

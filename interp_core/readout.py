@@ -1,0 +1,176 @@
+"""What a residual says of the next token: statistics over the whole vocabulary, never stored.
+
+Logits of a few dozen positions exist at a time. From each row come its most likely tokens, its
+entropy, its divergence from the model's own output, and the rank and probability of chosen
+tokens; the row itself is dropped. On CPUs numpy reads MLX's memory in slices that fit the cache
+(see :mod:`interp_core.host_math`); elsewhere MLX reduces on the device, in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from interp_core import host_math
+from interp_core.runtime import device
+
+CHUNK = 64
+"""Positions unembedded at a time: 64 x 262,144 float32 logits are 64 MB."""
+
+_BLOCK = 64
+"""Width of the blocks whose maxima find the top tokens (see :func:`_top`)."""
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Statistics of next-token distributions, one row each."""
+
+    top_ids: np.ndarray
+    """[row, k] the most likely tokens, likeliest first."""
+    top_probs: np.ndarray
+    """[row, k] their probabilities."""
+    entropy: np.ndarray
+    """[row] in nats."""
+    kl: np.ndarray
+    """[row] KL(final || this) in nats, Belrose et al. 2023's direction."""
+    rank: np.ndarray
+    """[row, target] how many tokens are likelier than the target; 0 is the likeliest."""
+    log_prob: np.ndarray
+    """[row, target] natural logarithm of the target's probability."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """The model's own output at some positions, to compare readouts with."""
+
+    probs: np.ndarray | mx.array
+    """[row, d_vocab]"""
+    entropy: np.ndarray
+    """[row] in nats."""
+    top: np.ndarray
+    """[row] the likeliest token."""
+    top_prob: np.ndarray
+    """[row] its probability."""
+
+
+def chunks(n: int) -> Iterator[slice]:
+    """Yield the slices of ``range(n)`` that are unembedded together."""
+    for start in range(0, n, CHUNK):
+        yield slice(start, min(start + CHUNK, n))
+
+
+def final(logits: mx.array) -> Final:
+    """Return the reference that the model's own ``logits`` [row, d_vocab] give."""
+    if device() != "cpu":
+        log_probs = logits.astype(mx.float32)
+        log_probs = log_probs - mx.logsumexp(log_probs, axis=-1, keepdims=True)
+        probs = mx.exp(log_probs)
+        entropy = -(probs * log_probs).sum(-1)
+        top = np.array(mx.argmax(log_probs, axis=-1))
+        return Final(probs, np.array(entropy), top, np.array(probs.max(-1)))
+    rows = host_math.as_numpy(logits)
+    probs, entropy = np.empty_like(rows), np.empty(len(rows), np.float32)
+
+    def work(part: slice) -> None:
+        shifted, p = rows[part] - rows[part].max(-1, keepdims=True), probs[part]
+        np.exp(shifted, out=p)
+        total = p.sum(-1, keepdims=True)
+        p /= total
+        entropy[part] = np.log(total[:, 0]) - np.vecdot(p, shifted)
+
+    host_math.each_slice(work, *rows.shape)
+    return Final(probs, entropy, rows.argmax(-1), probs.max(-1))
+
+
+def read(logits: mx.array, reference: Final, targets: np.ndarray, top_k: int) -> Readout:
+    """Reduce ``logits`` [row, d_vocab] to their statistics.
+
+    Args:
+        logits: One row per distribution.
+        reference: The model's own output for the same rows.
+        targets: Token ids [row, target] to rank.
+        top_k: How many of the most likely tokens to keep.
+    """
+    top_k = min(top_k, logits.shape[-1])
+    if device() == "cpu":
+        return _read_host(host_math.as_numpy(logits), reference, targets, top_k)
+    return _read_device(logits, reference, targets, top_k)
+
+
+def _read_host(rows: np.ndarray, reference: Final, targets: np.ndarray, top_k: int) -> Readout:
+    n, n_targets = targets.shape
+    out = Readout(
+        np.empty((n, top_k), np.int32),
+        np.empty((n, top_k), np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.float32),
+        np.empty((n, n_targets), np.int32),
+        np.empty((n, n_targets), np.float32),
+    )
+
+    def work(part: slice) -> None:
+        z = rows[part]
+        top, highest = _top(z, top_k)
+        shifted = z - highest
+        weights = np.exp(shifted)
+        total = weights.sum(-1)
+        log_total = np.log(total)
+        out.top_ids[part] = top
+        out.top_probs[part] = np.take_along_axis(weights, top, -1) / total[:, None]
+        out.entropy[part] = log_total - np.vecdot(weights, shifted) / total
+        cross = log_total - np.vecdot(reference.probs[part], shifted)
+        # Rounding can leave a divergence of two equal rows a hair below zero.
+        out.kl[part] = np.maximum(cross - reference.entropy[part], 0)
+        at = np.take_along_axis(z, targets[part], -1)
+        out.log_prob[part] = at - highest - log_total[:, None]
+        for t in range(n_targets):
+            out.rank[part, t] = np.count_nonzero(z > at[:, t, None], axis=-1)
+
+    host_math.each_slice(work, *rows.shape)
+    return out
+
+
+def _top(z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids of each row's ``k`` largest, in order, and the largest itself [row, 1].
+
+    The k largest lie in the k blocks with the largest maxima, so only those are sorted: exact, and
+    one pass over the row where a partition takes several.
+    """
+    starts = np.arange(0, z.shape[1], _BLOCK)
+    if z.shape[1] % _BLOCK:
+        maxima = np.maximum.reduceat(z, starts, axis=1)
+    else:
+        maxima = z.reshape(len(z), -1, _BLOCK).max(-1)
+    keep = min(k, maxima.shape[1])
+    blocks = np.argpartition(-maxima, keep - 1, axis=1)[:, :keep]
+    ids = (blocks[:, :, None] * _BLOCK + np.arange(_BLOCK)).reshape(len(z), -1)
+    inside = ids < z.shape[1]
+    values = np.where(inside, np.take_along_axis(z, np.where(inside, ids, 0), 1), -np.inf)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(ids, order, 1), maxima.max(-1, keepdims=True)
+
+
+def _read_device(
+    logits: mx.array, reference: Final, targets: np.ndarray, top_k: int
+) -> Readout:
+    z = logits.astype(mx.float32)
+    log_probs = z - mx.logsumexp(z, axis=-1, keepdims=True)
+    probs = mx.exp(log_probs)
+    ids = mx.argpartition(-log_probs, top_k - 1, axis=-1)[:, :top_k]
+    values = mx.take_along_axis(log_probs, ids, -1)
+    ids = mx.take_along_axis(ids, mx.argsort(-values, axis=-1), -1)
+    at = mx.take_along_axis(log_probs, mx.array(targets), -1)
+    rank = [(log_probs > at[:, t, None]).sum(-1) for t in range(targets.shape[1])]
+    cross = -(mx.array(reference.probs) * log_probs).sum(-1)
+    kl = mx.maximum(cross - mx.array(reference.entropy), 0)
+    entropy = -(probs * log_probs).sum(-1)
+    top_probs = mx.take_along_axis(probs, ids, -1)
+    ranks = mx.stack(rank, -1) if rank else mx.zeros(targets.shape)
+    mx.eval(ids, top_probs, entropy, kl, ranks, at)
+    return Readout(
+        np.array(ids, np.int32), np.array(top_probs), np.array(entropy), np.array(kl),
+        np.array(ranks).astype(np.int32), np.array(at),
+    )

@@ -1,0 +1,43 @@
+"""Shared fixtures: the default model, tiny checkpoints of every family, and a cache of their own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Tests keep their results and their list of models to themselves, but share the converted model.
+from interp_core.models import default
+
+CONVERTED = default.folder()
+os.environ["LENSBOOK_CACHE"] = tempfile.mkdtemp(prefix="lensbook-tests-")
+if CONVERTED.exists():
+    (default.folder().parent / CONVERTED.name).symlink_to(CONVERTED)
+
+REFERENCE = Path(__file__).parent / "reference"
+CHECKPOINTS = sorted(path.parent.name for path in REFERENCE.glob("*/config.json"))
+
+
+@pytest.fixture(scope="session")
+def model():
+    """The default model."""
+    from interp_core import load_model
+
+    return load_model()
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Load a tiny reference checkpoint by name, once."""
+    from interp_core import load_model
+
+    loaded = {}
+
+    def load(name: str):
+        if name not in loaded:
+            loaded[name] = load_model(REFERENCE / name)
+        return loaded[name]
+
+    return load
