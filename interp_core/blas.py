@@ -33,6 +33,8 @@ def use_fast_blas() -> None:
     if "mlx.core" in sys.modules:
         chosen = "MLX's reference BLAS (mlx was imported before interp_core)"
         return
+    # Idle BLAS threads sleep at once instead of spinning on the cores that numpy needs.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "12")
     for name, load in (("cmeel-openblas", _load_wheel), ("system OpenBLAS", _load_system)):
         try:
             load()

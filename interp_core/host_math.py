@@ -30,17 +30,20 @@ def as_numpy(x: mx.array) -> np.ndarray:
     return np.asarray(x.astype(mx.float32))
 
 
-def each_slice(work: Callable[[slice], None], rows: int, width: int) -> None:
-    """Call ``work`` on slices of ``rows`` rows of ``width`` elements, on all cores.
+def each_slice(work: Callable[[slice], None], rows: int, step: int) -> None:
+    """Call ``work`` on slices of ``step`` of ``rows`` rows, on all cores.
 
-    Each slice fits a core's cache; numpy lets go of the interpreter's lock while it computes.
+    Numpy lets go of the interpreter's lock while it computes.
     """
-    step = max(1, _SLICE // width)
     slices = [slice(i, min(i + step, rows)) for i in range(0, rows, step)]
     if len(slices) == 1:
         work(slices[0])
     else:
         list(_pool().map(work, slices))
+
+
+def _rows(width: int) -> int:
+    return max(1, _SLICE // width)
 
 
 @mx.custom_function
@@ -59,7 +62,7 @@ def swiglu(gate: mx.array, up: mx.array) -> mx.array:
         np.divide(g[rows], o, out=o)
         o *= u[rows]
 
-    each_slice(work, *g.shape)
+    each_slice(work, len(g), _rows(width))
     return mx.array(out).reshape(gate.shape).astype(gate.dtype)
 
 
@@ -86,7 +89,7 @@ def softmax(scores: mx.array) -> mx.array:
         np.exp(o, out=o)
         o /= o.sum(-1, keepdims=True)
 
-    each_slice(work, *s.shape)
+    each_slice(work, len(s), _rows(width))
     return mx.array(out).reshape(scores.shape).astype(scores.dtype)
 
 

@@ -20,8 +20,11 @@ from interp_core.runtime import device
 CHUNK = 64
 """Positions unembedded at a time: 64 x 262,144 float32 logits are 64 MB."""
 
-_BLOCK = 64
-"""Width of the blocks whose maxima find the top tokens (see :func:`_top`)."""
+_FOLDS = 16
+"""Lines a row is folded into to find its top tokens (see :func:`_top`)."""
+
+_ROWS = 8
+"""Rows of logits a core reduces at a time: a few passes over them stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def final(logits: mx.array) -> Final:
         p /= total
         entropy[part] = np.log(total[:, 0]) - np.vecdot(p, shifted)
 
-    host_math.each_slice(work, *rows.shape)
+    host_math.each_slice(work, len(rows), _ROWS)
     return Final(probs, entropy, rows.argmax(-1), probs.max(-1))
 
 
@@ -127,30 +130,35 @@ def _read_host(rows: np.ndarray, reference: Final, targets: np.ndarray, top_k: i
         at = np.take_along_axis(z, targets[part], -1)
         out.log_prob[part] = at - highest - log_total[:, None]
         for t in range(n_targets):
-            out.rank[part, t] = np.count_nonzero(z > at[:, t, None], axis=-1)
+            likelier = z > at[:, t, None]
+            out.rank[part, t] = [np.count_nonzero(row) for row in likelier]
 
-    host_math.each_slice(work, *rows.shape)
+    host_math.each_slice(work, n, _ROWS)
     return out
 
 
 def _top(z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids of each row's ``k`` largest, in order, and the largest itself [row, 1].
 
-    The k largest lie in the k blocks with the largest maxima, so only those are sorted: exact, and
-    one pass over the row where a partition takes several.
+    A row is laid out as ``_FOLDS`` lines under each other. The k largest lie in the k columns with
+    the largest maxima, so only those are sorted: exact, and one pass over the row where a
+    partition takes several.
     """
-    starts = np.arange(0, z.shape[1], _BLOCK)
-    if z.shape[1] % _BLOCK:
-        maxima = np.maximum.reduceat(z, starts, axis=1)
-    else:
-        maxima = z.reshape(len(z), -1, _BLOCK).max(-1)
-    keep = min(k, maxima.shape[1])
-    blocks = np.argpartition(-maxima, keep - 1, axis=1)[:, :keep]
-    ids = (blocks[:, :, None] * _BLOCK + np.arange(_BLOCK)).reshape(len(z), -1)
-    inside = ids < z.shape[1]
+    n, vocabulary = z.shape
+    width = -(-vocabulary // _FOLDS)
+    maxima = z[:, :width].copy()
+    for start in range(width, vocabulary, width):
+        line = z[:, start : start + width]
+        covered = maxima[:, : line.shape[1]]
+        np.maximum(covered, line, out=covered)
+    keep = min(k, width)
+    columns = np.argpartition(maxima, width - keep, axis=1)[:, width - keep :]
+    ids = (columns[:, :, None] + width * np.arange(_FOLDS)).reshape(n, -1)
+    inside = ids < vocabulary
     values = np.where(inside, np.take_along_axis(z, np.where(inside, ids, 0), 1), -np.inf)
     order = np.argsort(-values, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(ids, order, 1), maxima.max(-1, keepdims=True)
+    top = np.take_along_axis(ids, order, 1)
+    return top, np.take_along_axis(values, order[:, :1], 1)
 
 
 def _read_device(
