@@ -1,0 +1,192 @@
+"""The grid of a logit lens: the top token of every layer and position, coloured by a quantity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from interp_core.charts import theme
+from interp_core.charts.parts import alt_text, layer_name, shown, title
+
+if TYPE_CHECKING:
+    from interp_core.papers.logit_lens.result import LogitLens
+
+Colour = Literal["probability", "entropy", "kl", "rank", "cross_entropy"]
+
+_CELL, _COMPACT, _ROW = 62, 15, 20
+"""Width of a cell with its token, of one without, and height of both, in pixels."""
+_WIDE = 14
+"""Positions from which on the layers are named on both sides."""
+_TOKENS = 10
+"""Most likely tokens that hovering tells."""
+_STREAM = {
+    "resid_post": "after each layer",
+    "resid_mid": "after each layer's attention",
+    "attn_out": "in each attention's output",
+    "mlp_out": "in each MLP's output",
+}
+_COLOURED = {
+    "probability": "coloured by its probability",
+    "entropy": "coloured by the entropy of the distribution",
+    "kl": "coloured by KL(output || layer)",
+    "rank": "coloured by the rank of the output's top token",
+    "cross_entropy": "coloured by the surprisal of the actual next token",
+}
+
+
+def window(result: LogitLens) -> tuple[slice, bool]:
+    """Return the positions that the grid has room for, and whether their tokens fit in the cells.
+
+    Where they do not, cells are narrow and without text; where even those are too many, the last
+    positions are shown.
+    """
+    cells = len(result.layers)
+    marks = cells + _agrees(result).sum(0) + _hits(result).sum(0)
+    if (marks + cells).sum() <= theme.MAX_MARKS:
+        return slice(None), True
+    fits = int((np.cumsum(marks[::-1]) <= theme.MAX_MARKS).sum())
+    return slice(-max(fits, 1), None), False
+
+
+def _agrees(result: LogitLens) -> np.ndarray:
+    return result.rank[:, :, 0] == 0
+
+
+def _hits(result: LogitLens) -> np.ndarray:
+    return result.top_ids[:, :, 0] == result.next_ids
+
+
+def _rows(result: LogitLens) -> list[str]:
+    """Return what the axis calls each layer, from the embedding up."""
+    output = result.provenance.model.n_layers - 1
+    output_shown = output if result.params.stream == "resid_post" else None
+    return [layer_name(int(layer), output_shown) for layer in result.layers]
+
+
+def _cells(result: LogitLens, colour: Colour) -> pd.DataFrame:
+    """Return one row per cell shown: its colour, its text, its marks and what hovering tells."""
+    where, _ = window(result)
+    positions, rows = result.positions[where], _rows(result)
+    cells = result.frames["cells"]
+    cells = cells[cells["position"].isin(positions)]
+    tokens = result.frames["tokens"]["next"].iloc[where]
+    following = tokens.map(shown, na_action="ignore").fillna("(end)")
+    frame = pd.DataFrame({
+        "row": np.repeat(rows, len(positions)),
+        "column": [f"{shown(result.tokens[p])}\n{p}" for p in positions] * len(rows),
+        "input": cells["input"].map(shown).array,
+        "next": [*following] * len(rows),
+        "top": cells["top"].map(shown).array,
+        "hit": _hits(result)[:, where].ravel(),
+        "probability": cells["top_probability"].array,
+        "rank": cells["final_rank"].array + 1,
+    })
+    for name in ("layer", "position", "entropy", "kl", "cross_entropy", "agrees"):
+        frame[name] = cells[name].array
+    for k in range(min(_TOKENS, result.top_ids.shape[2])):
+        ids, chances = result.top_ids[:, where, k].ravel(), result.top_probs[:, where, k].ravel()
+        frame[str(k + 1)] = [
+            f"{shown(result.vocabulary[i])}  {p:.1%}" for i, p in zip(ids, chances, strict=True)
+        ]
+    return frame.assign(ink=theme.QUANTITIES[colour].ink(frame[colour]))
+
+
+def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
+    """Return layers by positions: the top token of each cell, coloured by a quantity.
+
+    A click selects a cell: the parameter ``cell`` holds its ``layer`` and ``position``.
+    """
+    frame, (where, text) = _cells(result, colour), window(result)
+    size = _CELL if text else _COMPACT
+    rows = alt.Scale(domain=_rows(result)[::-1], paddingInner=0.06)
+    count = f"{len(result.positions[where]):,} of {len(result.positions):,} positions"
+    heading = title(
+        f"Top next token {_STREAM[result.params.stream]}, {_COLOURED[colour]}",
+        "Read a column upwards. Outlined: the output's top token. Dot: the actual next token.",
+        "" if text else f"Showing {count}, the last ones; the tokens on hover.",
+    )
+    base = alt.Chart(frame).encode(x=_token_axis(frame, text), y=_layer_axis(rows, "left"))
+    marks = [_tiles(base, frame, colour), *_marks(base.encode(y=_layer_axis(rows)), text)]
+    if len(result.positions[where]) >= _WIDE:
+        marks[1] = marks[1].encode(y=_layer_axis(rows, "right"))
+    return (
+        alt.layer(*marks)
+        .resolve_axis(y="independent")
+        .properties(width=alt.Step(size), height=alt.Step(_ROW))
+        .properties(title=heading, description=alt_text(heading))
+    )
+
+
+def _layer_axis(rows: alt.Scale, side: str | None = None) -> alt.Y:
+    axis = alt.Axis(orient=side, ticks=False, domain=False) if side else None
+    return alt.Y("row:N", title="layer" if side == "left" else None, scale=rows, axis=axis)
+
+
+def _marks(base: alt.Chart, text: bool) -> list[alt.Chart]:
+    """Return the outlines, the dots and the tokens, in an ink that reads on their cell."""
+    ink = alt.ExprRef("datum.ink")
+    width, height = alt.RelativeBandSize(0.92 if text else 0.7), alt.RelativeBandSize(0.78)
+    corner = {"xOffset": _CELL / 2 - 9, "yOffset": -4} if text else {}
+    outline = base.transform_filter("datum.agrees").mark_rect(
+        filled=False, stroke=ink, strokeWidth=1.2, width=width, height=height
+    )
+    dot = base.transform_filter("datum.hit").mark_point(
+        filled=True, color=ink, size=14, opacity=1, **corner
+    )
+    tokens = base.mark_text(limit=_CELL - 18, color=ink).encode(text="top:N")
+    return [outline, dot, tokens] if text else [outline, dot]
+
+
+def _tiles(base: alt.Chart, frame: pd.DataFrame, colour: Colour) -> alt.Chart:
+    """Return the coloured cells, with their tooltips and the selection of one."""
+    quantity = theme.QUANTITIES[colour]
+    cell = alt.selection_point(name="cell", fields=["layer", "position"])
+    legend = alt.Legend(
+        orient="top",
+        gradientLength=220,
+        title=quantity.title,
+        format=quantity.format,
+        values=list(quantity.ticks),
+    )
+    known = [str(k) for k in range(1, _TOKENS + 1) if str(k) in frame]
+    return base.mark_rect(invalid="show", stroke="#D55E00").encode(
+        color=alt.when(f"!isValid(datum.{colour})")
+        .then(alt.value("#80808030"))
+        .otherwise(alt.Color(f"{colour}:Q", scale=quantity.scale, legend=legend)),
+        strokeWidth=alt.when(cell, empty=False).then(alt.value(3)).otherwise(alt.value(0)),
+        tooltip=[
+            alt.Tooltip("row:N", title="layer"),
+            alt.Tooltip("position:Q"),
+            alt.Tooltip("input:N", title="input token"),
+            alt.Tooltip("next:N", title="actual next"),
+            *[alt.Tooltip(f"{name}:N") for name in known],
+            alt.Tooltip("entropy:Q", title="entropy (nats)", format=".2f"),
+            alt.Tooltip("kl:Q", title="KL to output (nats)", format=".2f"),
+            alt.Tooltip("cross_entropy:Q", title="surprisal of next (nats)", format=".2f"),
+            alt.Tooltip("rank:Q", title="rank of output's top", format=",d"),
+        ],
+    ).add_params(cell)
+
+
+def _token_axis(frame: pd.DataFrame, text: bool) -> alt.X:
+    """Return the axis of positions, each labelled with its token."""
+    line = "split(datum.label, '\\n')"
+    axis = alt.Axis(
+        labelExpr=line if text else f"{line}[0]",
+        labelAngle=0 if text else -90,
+        labelLimit=_CELL - 6 if text else 90,
+        labelOverlap=False,
+        ticks=False,
+    )
+    domain = list(dict.fromkeys(frame["column"]))
+    return alt.X(
+        "column:N",
+        title="input token and its position",
+        scale=alt.Scale(domain=domain, paddingInner=0.03),
+        axis=axis,
+    )
+
+

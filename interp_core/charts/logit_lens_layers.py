@@ -1,0 +1,135 @@
+"""Curves over layers: the means over one prompt, and the survey's statistics with intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import pandas as pd
+
+from interp_core.charts.parts import alt_text, layer_axis, points, rank_axis, title
+
+if TYPE_CHECKING:
+    from interp_core.papers.logit_lens.result import LogitLens
+    from interp_core.papers.logit_lens.survey import Survey
+
+_WIDTH = 640
+_PANELS = {"kl": "KL (nats)", "entropy": "entropy (nats)", "agreement": "agreement (share)"}
+
+_SURVEY = {
+    "kl": (
+        "Mean KL(output || layer), by layer",
+        "KL (nats)",
+        "At 0 the layer's readout is the output.",
+    ),
+    "entropy": (
+        "Mean entropy of the readout, by layer",
+        "entropy (nats)",
+        "At 0 the readout is certain of one token.",
+    ),
+    "agreement": (
+        "Positions where the readout's top token is the output's, by layer",
+        "share of positions",
+        "At 100% every readout names the output's token.",
+    ),
+    "median_rank": (
+        "Median rank of the output's top token, by layer",
+        "rank",
+        "At 1 at least half of the readouts name the output's token.",
+    ),
+    "input_share": (
+        "Positions where the readout's top token is the input token, by layer",
+        "share of positions",
+        "At 0% no readout looks like the input.",
+    ),
+}
+"""By statistic: what is plotted, its unit, what to see."""
+
+
+def layers(result: LogitLens) -> alt.VConcatChart:
+    """Return the means over this prompt's positions, by layer: KL, entropy, agreement."""
+    frame = result.frames["layers"]
+    count = 0 if frame.empty else int(frame["positions"].iloc[0])
+    heading = title(
+        "KL to the output, entropy and agreement with it, by layer",
+        f"Means over {count} {'position' if count == 1 else 'positions'} of this prompt; "
+        f"leading ones left out: {result.params.skip_first}.",
+        _off_scale(frame, "kl"),
+    )
+    panels = [_panel(frame, column, unit, result) for column, unit in _PANELS.items()]
+    return alt.vconcat(*panels, spacing=12).properties(title=heading, description=alt_text(heading))
+
+
+def _panel(frame: pd.DataFrame, column: str, unit: str, result: LogitLens) -> alt.Chart:
+    """Return one small multiple; only the last one carries the labels of the layers."""
+    share, last = column == "agreement", column == list(_PANELS)[-1]
+    x = layer_axis(result.layers, named=last)
+    axis = alt.Axis(grid=True, format="%" if share else "~g", tickCount=4, minExtent=44)
+    scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(domainMin=0)
+    tip = alt.Tooltip(f"{column}:Q", title=unit, format=".0%" if share else ".2f")
+    return (
+        alt.Chart(frame if share else _on_scale(frame, column), width=_WIDTH, height=105)
+        .mark_line(point=points(), strokeWidth=2.2)
+        .encode(
+            x=x,
+            y=alt.Y(f"{column}:Q", title=unit, axis=axis, scale=scale),
+            tooltip=[alt.Tooltip("layer:Q"), tip],
+        )
+    )
+
+
+def _on_scale(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the rows without the embedding where it would flatten the curve of the blocks."""
+    blocks = frame[frame["layer"] >= 0]
+    far = frame.loc[frame["layer"] < 0, column].max() > 2 * blocks[column].max()
+    return blocks if far else frame
+
+
+def _off_scale(frame: pd.DataFrame, column: str) -> str:
+    """Return what to say of the embedding where :func:`_on_scale` leaves it out."""
+    if len(_on_scale(frame, column)) == len(frame):
+        return ""
+    value = frame.loc[frame["layer"] < 0, column].iloc[0]
+    return f"The embedding is off the scale, at {value:.0f} nats."
+
+
+def survey_charts(survey: Survey) -> dict[str, alt.LayerChart]:
+    """Return the curves over layers, with 95% bands: one figure per statistic."""
+    frame = survey.frames["layers"]
+    return {name: _curve(frame[frame["statistic"] == name], name, survey) for name in _SURVEY}
+
+
+def _curve(frame: pd.DataFrame, name: str, survey: Survey) -> alt.LayerChart:
+    what, unit, see = _SURVEY[name]
+    share, ranked = unit.startswith("share"), name == "median_rank"
+    off = _off_scale(frame, "value") if unit.endswith("(nats)") else ""
+    if off:
+        frame = _on_scale(frame, "value")
+    if ranked:
+        frame = frame.assign(**{end: frame[end] + 1 for end in ("value", "low", "high")})
+    count = f"{survey.n_prompts:,} prompts, {survey.n_positions:,} positions"
+    heading = title(what, f"{see} Band: 95% interval, n = {count}.", off)
+    form = ".1%" if share else ",.0f" if ranked else ".2f"
+    base = alt.Chart(frame).encode(
+        x=layer_axis(survey.layers),
+        tooltip=[
+            alt.Tooltip("layer:Q"),
+            alt.Tooltip("value:Q", title=unit, format=form),
+            alt.Tooltip("low:Q", title="95% interval from", format=form),
+            alt.Tooltip("high:Q", title="to", format=form),
+        ],
+    )
+    band = base.mark_area(opacity=0.25).encode(y="low:Q", y2="high:Q")
+    line = base.mark_line(point=points(), strokeWidth=2.2)
+    line = line.encode(y=_value_axis(unit, share, ranked))
+    return alt.layer(band, line).properties(
+        width=_WIDTH, height=240, title=heading, description=alt_text(heading)
+    )
+
+
+def _value_axis(unit: str, share: bool, ranked: bool) -> alt.Y:
+    if ranked:
+        return rank_axis("value:Q")
+    axis = alt.Axis(grid=True, format="%" if share else "~g", tickCount=6)
+    scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(domainMin=0)
+    return alt.Y("value:Q", title=unit, axis=axis, scale=scale)

@@ -1,0 +1,133 @@
+"""What every figure shares: the look of a page in either mode, and the colours of each quantity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import altair as alt
+import numpy as np
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+
+CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+"""Okabe and Ito's colours in their fixed order; grey for black, which a dark page swallows."""
+
+COMPONENTS = {
+    "embedding": "#009E73",
+    "attention": "#0072B2",
+    "MLP": "#E69F00",
+    "norm bias": "#999999",
+}
+"""Colours of a model's parts; the residual stream takes the embedding's."""
+
+MAX_MARKS = 5000
+"""Marks that one figure may draw; beyond it a figure shows a part and says so."""
+
+_PAGE = {
+    "light": {"text": "#262730", "muted": "#5B5E6B", "line": "#9A9DA8", "grid": "#E4E5EA"},
+    "dark": {"text": "#F2F3F5", "muted": "#AEB2BD", "line": "#6B7080", "grid": "#2B303B"},
+}
+
+
+def config(mode: Literal["light", "dark"]) -> dict[str, Any]:
+    """Return the Vega-Lite ``config`` of a light or a dark page, for any figure."""
+    page = _PAGE[mode]
+    labels = {"labelFontSize": 13, "labelColor": page["text"]}
+    titles = {"titleFontSize": 13, "titleFontWeight": "normal", "titleColor": page["muted"]}
+    lines = {"domainColor": page["line"], "tickColor": page["line"], "gridColor": page["grid"]}
+    return {
+        "background": "transparent",
+        "font": FONT,
+        "padding": 6,
+        "view": {"stroke": None},
+        "axis": {"grid": False, "titlePadding": 10, **labels, **titles, **lines},
+        "legend": {**labels, **titles, "labelLimit": 260},
+        "title": {
+            "anchor": "start",
+            "frame": "group",
+            "fontSize": 15,
+            "fontWeight": 600,
+            "color": page["text"],
+            "subtitleFontSize": 13,
+            "subtitleColor": page["muted"],
+            "subtitlePadding": 5,
+            "offset": 14,
+        },
+        "mark": {"color": CATEGORIES[0]},
+        "rule": {"color": page["line"]},
+        "text": {"color": page["text"], "fontSize": 12},
+        "range": {"category": list(CATEGORIES), "ramp": {"scheme": "viridis"}},
+    }
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A measured quantity and its colours, which are the same in every figure."""
+
+    title: str
+    kind: Literal["linear", "symlog", "log"]
+    domain: tuple[float, float]
+    """Values beyond it take the colour of its end."""
+    scheme: alt.SchemeParams
+    turn: float
+    """Share of the colours, from the dark end, on which white text reads best."""
+    ticks: tuple[float, ...]
+    """Values that its legend names."""
+    format: str = "~g"
+    """How it names them."""
+    reverse: bool = False
+    """Whether the lowest value is the bright end."""
+
+    @property
+    def scale(self) -> alt.Scale:
+        """The colour scale."""
+        return alt.Scale(
+            type=self.kind,
+            domain=list(self.domain),
+            clamp=True,
+            nice=False,
+            scheme=self.scheme,
+            reverse=self.reverse,
+        )
+
+    def ink(self, values: np.ndarray) -> np.ndarray:
+        """Return black or white for text on each value's colour; grey where there is no value."""
+        move = {"linear": lambda x: x, "symlog": np.log1p, "log": np.log}[self.kind]
+        values = np.asarray(values, float)
+        low, high = (move(end) for end in self.domain)
+        share = (move(np.clip(values, *self.domain)) - low) / (high - low)
+        dark = (1 - share if self.reverse else share) < self.turn
+        return np.where(np.isnan(values), "#808080", np.where(dark, "#FFFFFF", "#000000"))
+
+
+_VIRIDIS = alt.SchemeParams("viridis")
+_CIVIDIS = alt.SchemeParams("cividis")
+_MAGMA = alt.SchemeParams("magma", extent=[0.15, 1])
+
+_NATS = ("symlog", (0, 100), _MAGMA, 0.48, (0, 1, 3, 10, 30, 100))
+
+QUANTITIES = {
+    "probability": Quantity(
+        "probability", "linear", (0, 1), _VIRIDIS, 0.44, (0, 0.2, 0.4, 0.6, 0.8, 1), "%"
+    ),
+    "entropy": Quantity("entropy (nats)", "linear", (0, 10), _MAGMA, 0.48, (0, 2, 4, 6, 8, 10)),
+    "kl": Quantity("KL (nats, log-like scale)", *_NATS),
+    "cross_entropy": Quantity("surprisal (nats, log-like scale)", *_NATS),
+    "rank": Quantity(
+        "rank (log scale; 1 = likeliest)",
+        "log",
+        (1, 10_000),
+        _CIVIDIS,
+        0.48,
+        (1, 10, 100, 1000, 10_000),
+        "~s",
+        reverse=True,
+    ),
+}
+"""Colours by quantity. Ranks count from 1, the likeliest, so that a log scale takes them."""
+
+
+def signed(limit: float) -> alt.Scale:
+    """Return the diverging scale of effects and differences, centred at 0."""
+    return alt.Scale(domain=[-limit, 0, limit], range=["#2166AC", "#EDEDED", "#B2182B"], clamp=True)

@@ -1,0 +1,91 @@
+"""A result as files: tables, figures, and the code that makes it again."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Literal
+
+import altair as alt
+import pandas as pd
+
+from interp_core.params import changed
+from interp_core.results import Result
+
+Mode = Literal["light", "dark"]
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """Return a table as CSV, UTF-8."""
+    return frame.to_csv(index=False).encode("utf-8", errors="backslashreplace")
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    """Return a table as Parquet."""
+    file = io.BytesIO()
+    frame.to_parquet(file, index=False)
+    return file.getvalue()
+
+
+def _spec(chart: alt.TopLevelMixin, mode: Mode) -> dict:
+    from interp_core.charts import theme
+
+    with alt.theme.enable("none"):
+        spec = chart.to_dict()
+    background = {"light": "white", "dark": "#0e1117"}[mode]
+    return {**spec, "config": {**theme.config(mode), "background": background}}
+
+
+def png(chart: alt.TopLevelMixin, mode: Mode = "light") -> bytes:
+    """Return a figure as PNG, at twice the screen's resolution."""
+    import vl_convert
+
+    return vl_convert.vegalite_to_png(_spec(chart, mode), scale=2)
+
+
+def svg(chart: alt.TopLevelMixin, mode: Mode = "light") -> bytes:
+    """Return a figure as SVG."""
+    import vl_convert
+
+    return vl_convert.vegalite_to_svg(_spec(chart, mode)).encode()
+
+
+def html(chart: alt.TopLevelMixin, mode: Mode = "light") -> bytes:
+    """Return a figure as a page that stands alone, tooltips and all, with no network."""
+    import vl_convert
+
+    return vl_convert.vegalite_to_html(_spec(chart, mode), bundle=True).encode()
+
+
+def snippet(result: Result) -> str:
+    """Return the Python that makes the same result."""
+    module = result.paper.replace("-", "_")
+    given = {name: getattr(result.params, name) for name in changed(result.params)}
+    model = given.pop("model", "")
+    arguments = "".join(f"\n    {name}={value!r}," for name, value in given.items())
+    return (
+        "from interp_core import load_model\n"
+        f"from interp_core.papers import {module}\n\n"
+        f"model = load_model({repr(model) if model else ''})\n"
+        f"params = {module}.Params({arguments}{chr(10) if arguments else ''})\n"
+        f"result = {module}.run(model, params)\n"
+    )
+
+
+def write_folder(result: Result, folder: Path) -> list[Path]:
+    """Write every table and figure of a result into ``folder``, and return the files.
+
+    Raises:
+        OSError: When the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"result.json": result.to_json().encode(), "snippet.py": snippet(result).encode()}
+    for name, frame in result.frames.items():
+        files |= {f"{name}.csv": csv(frame), f"{name}.parquet": parquet(frame)}
+    for name, chart in result.charts().items():
+        files |= {f"{name}.svg": svg(chart), f"{name}.png": png(chart), f"{name}.html": html(chart)}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return [folder / name for name in files]
+
+

@@ -1,0 +1,134 @@
+"""The post's claims beside what a survey measured, for a model of any depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from interp_core import bootstrap
+from interp_core.results import Finding
+
+_LAST_THIRD, _NEAR_END, _DEEP = 2 / 3, 25 / 30, 28 / 30
+"""Depths at which claims are tested: the shares of blocks that have run."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the claims are held against; arrays [layer, 3] hold a value and its 95% interval."""
+
+    layers: np.ndarray
+    """[layer] -1 is the embedding."""
+    kl: np.ndarray
+    entropy: np.ndarray
+    agreement: np.ndarray
+    input_share: np.ndarray
+    median_rank: np.ndarray
+    kl_step: np.ndarray
+    """[layer - 1, 3] the rise of KL from each layer to the next."""
+    crystallisation: np.ndarray
+    """[prompt]"""
+    output_gap: float
+    """Largest difference between the last readout and the model's own output, nats."""
+    attribution_gap: float
+    """Largest difference between summed attributions and the logit."""
+    counts: np.ndarray
+    """[draw, prompt] of the bootstrap."""
+    n_positions: int
+
+
+def findings(m: Measured) -> tuple[Finding, ...]:
+    """Return every claim with its measurement."""
+    return (*_identities(m), *_inputs(m), *_convergence(m), _crystallisation(m))
+
+
+def _at(m: Measured, depth: float) -> int:
+    """Return the row of the first layer at which ``depth`` of the blocks have run."""
+    return int(np.ceil(depth * (len(m.layers) - 1)))
+
+
+def _estimate(m: Measured, row: np.ndarray) -> dict[str, Any]:
+    value, low, high = (float(x) for x in row)
+    return {"ours": value, "ci": (low, high), "n": m.n_positions, "of": "positions"}
+
+
+def _identities(m: Measured) -> tuple[Finding, ...]:
+    common: dict[str, Any] = {"paper": "by definition", "ci": None, "n": m.n_positions, "of": "positions"}
+    return (
+        Finding(
+            "last_row", "The last layer's readout is the model's own output (gap below 0.001)",
+            ours=m.output_gap, unit="nats at most", holds=m.output_gap < 1e-3, **common,
+        ),
+        Finding(
+            "attribution_sums", "Direct attributions add up to the logit (gap below 0.01)",
+            ours=m.attribution_gap, unit="logits at most", holds=m.attribution_gap < 1e-2, **common,
+        ),
+    )
+
+
+def _inputs(m: Measured) -> tuple[Finding, ...]:
+    loudest = 1 + int(m.input_share[1:, 0].argmax())
+    return (
+        Finding(
+            "embedding_is_input", "The embedding reads as the input token (at least 60%)",
+            "the input layer looks like the input", unit="share",
+            holds=bool(m.input_share[0, 0] >= 0.6), **_estimate(m, m.input_share[0]),
+        ),
+        Finding(
+            "input_discarded",
+            f"No block reads as the input token (at most 15%; the most is layer {m.layers[loudest]})",
+            "the input is gone after the first layer", unit="share",
+            holds=bool(m.input_share[loudest, 0] <= 0.15), **_estimate(m, m.input_share[loudest]),
+        ),
+    )
+
+
+def _convergence(m: Measured) -> tuple[Finding, ...]:
+    near_end, deep = _at(m, _NEAR_END), _at(m, _DEEP)
+    rank = m.median_rank[:, 0]
+    settles = bool(np.diff(rank[1:]).max() <= 3 and (rank[near_end:] <= 5).all())
+    return (
+        Finding(
+            "rank_falls",
+            f"The final token's median rank never rises by more than 3, and is at most 5 "
+            f"from layer {m.layers[near_end]} on",
+            "ranks collapse by the middle of the network", unit="rank (0 is top)", holds=settles,
+            **_estimate(m, m.median_rank[near_end]),
+        ),
+        _monotone(m, "kl_monotone", 1),
+        _monotone(m, "kl_late", _at(m, _LAST_THIRD)),
+        Finding(
+            "agreement_late",
+            f"By layer {m.layers[deep]} the readout agrees with the output (at least 45%)",
+            "late layers hold better guesses", unit="share",
+            holds=bool(m.agreement[deep, 0] >= 0.45), **_estimate(m, m.agreement[deep]),
+        ),
+    )
+
+
+def _monotone(m: Measured, name: str, start: int) -> Finding:
+    """Test whether KL only falls from row ``start`` on: no rise that its interval sets above 0."""
+    steps = m.kl_step[start:]
+    worst = int(steps[:, 0].argmax())
+    first, second = m.layers[start + worst], m.layers[start + worst + 1]
+    return Finding(
+        name,
+        f"From layer {m.layers[start]} on, KL(final || layer) never rises "
+        f"(largest step: layer {first} to {second})",
+        "smooth convergence to the final distribution", unit="nats",
+        holds=bool((steps[:, 1] <= 0).all()), **_estimate(m, steps[worst]),
+    )
+
+
+def _crystallisation(m: Measured) -> Finding:
+    settled = m.crystallisation
+    resampled = (m.counts @ settled) / m.counts.sum(1)
+    low, high = (float(x) for x in bootstrap.interval(resampled))
+    bound = m.layers[_at(m, _LAST_THIRD)]
+    return Finding(
+        "crystallisation",
+        f"The prompt's next token settles in the last third of the layers (from {bound} on)",
+        "guesses are refined late", ours=float(settled.mean()), unit="(mean layer)",
+        ci=(low, high), holds=bool(settled.mean() >= bound), n=len(settled), of="prompts",
+    )
