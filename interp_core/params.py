@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 MAX_CHARACTERS = 20_000
 
+VIEW = "view_"
+"""Prefix of a link's keys that say how a page shows a result; no analysis reads them."""
+
 
 class ParameterError(ValueError):
     """A parameter out of bounds: one line that names the field, the value and what is accepted."""
@@ -178,7 +181,7 @@ def from_query(cls: type[T], query: str) -> T:
         given = parse_qs(query, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError as error:
         raise ParameterError(f"link: {_short(query)} is not accepted; {error}") from None
-    return from_texts(cls, given)
+    return from_texts(cls, {k: v for k, v in given.items() if not k.startswith(VIEW)})
 
 
 def from_texts(cls: type[T], given: dict[str, list[str]]) -> T:

@@ -113,7 +113,7 @@ def attribution(result: LogitLens, position: int, target: str = "final top") -> 
         f"At position {position}, after {_quoted(result.tokens[position])}. "
         f"The bars add up to its logit, {frame['logit'].sum():.2f}; bars to the left lower it.",
     )
-    axis = alt.Axis(grid=True, format="~g", tickCount=8)
+    axis = alt.Axis(grid=True, format="~r", tickCount=8)
     base = alt.Chart(frame).encode(
         x=alt.X("logit:Q", title="contribution (logits)", axis=axis),
         y=alt.Y("row:N", title="layer", scale=alt.Scale(domain=list(rows.unique()[::-1]))),

@@ -102,14 +102,15 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
     frame, (where, text) = _cells(result, colour), window(result)
     size = _CELL if text else _COMPACT
     rows = alt.Scale(domain=_rows(result)[::-1], paddingInner=0.06)
-    count = f"{len(result.positions[where]):,} of {len(result.positions):,} positions"
     heading = title(
         f"Top next token {_STREAM[result.params.stream]}, {_COLOURED[colour]}",
         "Read a column upwards. Outlined: the output's top token. Dot: the actual next token.",
-        "" if text else f"Showing {count}, the last ones; the tokens on hover.",
+        "" if text else _left_out(len(result.positions[where]), len(result.positions)),
     )
-    base = alt.Chart(frame).encode(x=_token_axis(frame, text), y=_layer_axis(rows, "left"))
-    marks = [_tiles(base, frame, colour), *_marks(base.encode(y=_layer_axis(rows)), text)]
+    base = alt.Chart(frame).encode(
+        x=_token_axis(frame, text), y=_layer_axis(rows, "left"), tooltip=_tooltip(frame)
+    )
+    marks = [_tiles(base, colour), *_marks(base.encode(y=_layer_axis(rows)), text)]
     if len(result.positions[where]) >= _WIDE:
         marks[1] = marks[1].encode(y=_layer_axis(rows, "right"))
     return (
@@ -118,6 +119,13 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
         .properties(width=alt.Step(size), height=alt.Step(_ROW))
         .properties(title=heading, description=alt_text(heading))
     )
+
+
+def _left_out(count: int, total: int) -> str:
+    """Return what a grid without text shows, as a sentence."""
+    if count == total:
+        return f"{total:,} positions leave no room for the tokens; hovering tells them."
+    return f"Showing {count:,} of {total:,} positions, the last ones; hovering tells the tokens."
 
 
 def _layer_axis(rows: alt.Scale, side: str | None = None) -> alt.Y:
@@ -140,8 +148,8 @@ def _marks(base: alt.Chart, text: bool) -> list[alt.Chart]:
     return [outline, dot, tokens] if text else [outline, dot]
 
 
-def _tiles(base: alt.Chart, frame: pd.DataFrame, colour: Colour) -> alt.Chart:
-    """Return the coloured cells, with their tooltips and the selection of one."""
+def _tiles(base: alt.Chart, colour: Colour) -> alt.Chart:
+    """Return the coloured cells, and the selection of one."""
     quantity = theme.QUANTITIES[colour]
     cell = alt.selection_point(name="cell", fields=["layer", "position"])
     legend = alt.Legend(
@@ -150,25 +158,29 @@ def _tiles(base: alt.Chart, frame: pd.DataFrame, colour: Colour) -> alt.Chart:
         title=quantity.title,
         format=quantity.format,
         values=list(quantity.ticks),
+        labelOverlap=False,
     )
-    known = [str(k) for k in range(1, _TOKENS + 1) if str(k) in frame]
     return base.mark_rect(invalid="show", stroke="#D55E00").encode(
         color=alt.when(f"!isValid(datum.{colour})")
         .then(alt.value("#80808030"))
         .otherwise(alt.Color(f"{colour}:Q", scale=quantity.scale, legend=legend)),
         strokeWidth=alt.when(cell, empty=False).then(alt.value(3)).otherwise(alt.value(0)),
-        tooltip=[
-            alt.Tooltip("row:N", title="layer"),
-            alt.Tooltip("position:Q"),
-            alt.Tooltip("input:N", title="input token"),
-            alt.Tooltip("next:N", title="actual next"),
-            *[alt.Tooltip(f"{name}:N") for name in known],
-            alt.Tooltip("entropy:Q", title="entropy (nats)", format=".2f"),
-            alt.Tooltip("kl:Q", title="KL to output (nats)", format=".2f"),
-            alt.Tooltip("cross_entropy:Q", title="surprisal of next (nats)", format=".2f"),
-            alt.Tooltip("rank:Q", title="rank of output's top", format=",d"),
-        ],
     ).add_params(cell)
+
+
+def _tooltip(frame: pd.DataFrame) -> list[alt.Tooltip]:
+    # Titles that are whole numbers would be sorted to the front.
+    return [
+        alt.Tooltip("row:N", title="layer"),
+        alt.Tooltip("position:Q"),
+        alt.Tooltip("input:N", title="input token"),
+        alt.Tooltip("next:N", title="actual next"),
+        *[alt.Tooltip(f"{k}:N", title=f"{k}.") for k in range(1, _TOKENS + 1) if str(k) in frame],
+        alt.Tooltip("entropy:Q", title="entropy (nats)", format=".2f"),
+        alt.Tooltip("kl:Q", title="KL to output (nats)", format=".2f"),
+        alt.Tooltip("cross_entropy:Q", title="surprisal of next (nats)", format=".2f"),
+        alt.Tooltip("rank:Q", title="rank of output's top", format=",d"),
+    ]
 
 
 def _token_axis(frame: pd.DataFrame, text: bool) -> alt.X:

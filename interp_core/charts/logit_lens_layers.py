@@ -49,22 +49,30 @@ _SURVEY = {
 def layers(result: LogitLens) -> alt.VConcatChart:
     """Return the means over this prompt's positions, by layer: KL, entropy, agreement."""
     frame = result.frames["layers"]
-    count = 0 if frame.empty else int(frame["positions"].iloc[0])
     heading = title(
         "KL to the output, entropy and agreement with it, by layer",
-        f"Means over {count} {'position' if count == 1 else 'positions'} of this prompt; "
-        f"leading ones left out: {result.params.skip_first}.",
+        _averaged(frame, result.params.skip_first),
         _off_scale(frame, "kl"),
     )
     panels = [_panel(frame, column, unit, result) for column, unit in _PANELS.items()]
     return alt.vconcat(*panels, spacing=12).properties(title=heading, description=alt_text(heading))
 
 
+def _averaged(frame: pd.DataFrame, skipped: int) -> str:
+    """Return what the means are taken over, as a sentence."""
+    if frame.empty:
+        return f"Nothing to average: positions below {skipped} are left out, and no other was read."
+    count = int(frame["positions"].iloc[0])
+    over = f"{count:,} positions" if count > 1 else "1 position"
+    without = f", without those below {skipped}" if skipped else ""
+    return f"Means over {over} of this prompt{without}."
+
+
 def _panel(frame: pd.DataFrame, column: str, unit: str, result: LogitLens) -> alt.Chart:
     """Return one small multiple; only the last one carries the labels of the layers."""
     share, last = column == "agreement", column == list(_PANELS)[-1]
     x = layer_axis(result.layers, named=last)
-    axis = alt.Axis(grid=True, format="%" if share else "~g", tickCount=4, minExtent=44)
+    axis = alt.Axis(grid=True, format="%" if share else "~r", tickCount=4, minExtent=44)
     scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(domainMin=0)
     tip = alt.Tooltip(f"{column}:Q", title=unit, format=".0%" if share else ".2f")
     return (
@@ -130,6 +138,6 @@ def _curve(frame: pd.DataFrame, name: str, survey: Survey) -> alt.LayerChart:
 def _value_axis(unit: str, share: bool, ranked: bool) -> alt.Y:
     if ranked:
         return rank_axis("value:Q")
-    axis = alt.Axis(grid=True, format="%" if share else "~g", tickCount=6)
+    axis = alt.Axis(grid=True, format="%" if share else "~r", tickCount=6)
     scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(domainMin=0)
     return alt.Y("value:Q", title=unit, axis=axis, scale=scale)

@@ -74,7 +74,7 @@ class Quantity:
     """Share of the colours, from the dark end, on which white text reads best."""
     ticks: tuple[float, ...]
     """Values that its legend names."""
-    format: str = "~g"
+    format: str = "~r"
     """How it names them."""
     reverse: bool = False
     """Whether the lowest value is the bright end."""
@@ -109,7 +109,7 @@ _NATS = ("symlog", (0, 100), _MAGMA, 0.48, (0, 1, 3, 10, 30, 100))
 
 QUANTITIES = {
     "probability": Quantity(
-        "probability", "linear", (0, 1), _VIRIDIS, 0.44, (0, 0.2, 0.4, 0.6, 0.8, 1), "%"
+        "probability", "linear", (0, 1), _VIRIDIS, 0.44, (0, 0.25, 0.5, 0.75, 1), "%"
     ),
     "entropy": Quantity("entropy (nats)", "linear", (0, 10), _MAGMA, 0.48, (0, 2, 4, 6, 8, 10)),
     "kl": Quantity("KL (nats, log-like scale)", *_NATS),

@@ -25,6 +25,9 @@ class KnownModel:
     """Download size, in words."""
     fingerprint: str = ""
     """What results are keyed by (weights and precision); empty until it was loaded once."""
+    n_layers: int = 0
+    """0 until it was loaded once, as is ``context``."""
+    context: int = 0
 
 
 _HUB = {

@@ -78,6 +78,21 @@ def _locate(name: str) -> tuple[Path, KnownModel | None]:
     )
 
 
+def local_folder(model: KnownModel) -> Path | None:
+    """Return the folder of a listed model if it is on this machine; nothing is fetched."""
+    if model.id == DEFAULT:
+        return default.folder() if default.folder().exists() else None
+    if (path := Path(model.source)).is_dir():
+        return path
+    if not _HUB_ID.fullmatch(model.source):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(model.source, "config.json")
+    weights = Path(config).parent.glob("model*.safetensors") if isinstance(config, str) else []
+    return Path(str(config)).parent if any(weights) else None
+
+
 def _fetch_from_hub(hub: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -114,10 +129,11 @@ def _load(folder: Path, known: KnownModel | None) -> LanguageModel:
     report("checking the stream against the model", 0, 0)
     _self_check(model, stream)
     info = _info(folder, known, config, model, stream, stored)
-    catalogue.remember(KnownModel(
-        info.id, known.source if known else str(folder), known.size if known else "",
-        info.fingerprint,
-    ))
+    if info.id != DEFAULT:  # what is known of the default model ships
+        catalogue.remember(KnownModel(
+            info.id, info.source, known.size if known else "",
+            info.fingerprint, info.n_layers, info.context,
+        ))
     tokenizer = Tokenizer(folder) if (folder / "tokenizer.json").exists() else None
     return LanguageModel(info, stream, tokenizer)
 

@@ -1,0 +1,182 @@
+"""Sides of a benchmark in processes of their own: timed in turn, compared, weighed.
+
+A side is an object with ``run(case) -> dict of numpy arrays``. The parent starts one process per
+side and speaks to it in lines of JSON over its standard input and output, so no side sees
+another's libraries, threads or memory, and only one side works at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import psutil
+
+Case = dict[str, Any]
+"""What a side is asked to do; ``case["name"]`` is its name in tables."""
+
+Arrays = dict[str, np.ndarray]
+
+
+class Side(Protocol):
+    """One implementation, its model loaded."""
+
+    def run(self, case: Case) -> Arrays:
+        """Do the case; the arrays hold evaluated results."""
+        ...
+
+
+def threads() -> int:
+    """Return how many threads every side is given: the cores this process may use."""
+    return len(psutil.Process().cpu_affinity()) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+# ---------------------------------------------------------------- in the side's own process
+
+
+def serve(open_side: Callable[[Path], Side]) -> None:
+    """Answer the parent's requests, one JSON object a line, until it closes the pipe."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints must not reach the parent as a reply
+    side: Side | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if side is None:
+            side, seconds = open_side(Path(request["folder"])), 0.0
+        else:
+            seconds = _run(side, request["case"], request["save"])
+        print(json.dumps({"seconds": seconds, "peak": _peak_bytes()}), file=replies, flush=True)
+
+
+def _run(side: Side, case: Case, save: str | None) -> float:
+    start = time.perf_counter()
+    result = side.run(case)
+    seconds = time.perf_counter() - start
+    if save is not None:
+        np.savez(save, **result)
+    return seconds
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+# ---------------------------------------------------------------- in the parent
+
+
+class Process:
+    """A side's process, with its model loaded; use it as a context manager.
+
+    Args:
+        command: What to run; it must call :func:`serve`.
+        folder: The model, in Hugging Face layout.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        self._command = command
+        # The system counts what a process was before exec to its peak, so the parent stays small.
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
+        )
+        self.loaded_bytes: int = self._ask({"folder": str(folder)})["peak"]
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        reply = self._process.stdout.readline()
+        if not reply:
+            raise RuntimeError(f"{' '.join(self._command)} ended with {self._process.wait()}")
+        return json.loads(reply)
+
+    def run(self, case: Case, save: Path | None = None) -> tuple[float, int]:
+        """Do the case once; return seconds, and the process's peak memory so far in bytes."""
+        reply = self._ask({"case": case, "save": str(save) if save else None})
+        return reply["seconds"], reply["peak"]
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    n = str(threads())
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": n,
+        "OPENBLAS_NUM_THREADS": n,
+        "MKL_NUM_THREADS": n,
+        "HF_HUB_OFFLINE": "1",
+        "TQDM_DISABLE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+
+
+def interleave(
+    sides: Mapping[str, Process], cases: Iterable[Case], rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    """Time each case ``rounds`` times a side, the sides taking turns; seconds by case and side."""
+    cases = list(cases)
+    seconds = {case["name"]: {name: [] for name in sides} for case in cases}
+    for round_ in range(rounds):
+        print(f"round {round_ + 1} of {rounds}", file=sys.stderr, flush=True)
+        for case in cases:
+            for name, process in sides.items():
+                seconds[case["name"]][name].append(process.run(case)[0])
+    return seconds
+
+
+def memory(
+    commands: Mapping[str, Sequence[str]], folder: Path, cases: Iterable[Case]
+) -> dict[str, dict[str, tuple[int, int]]]:
+    """Return peak bytes after loading and after the case, by case and side.
+
+    Each figure comes from a process that did nothing else.
+    """
+    peaks: dict[str, dict[str, tuple[int, int]]] = {}
+    for case in cases:
+        print(f"memory of {case['name']}", file=sys.stderr, flush=True)
+        for name, command in commands.items():
+            with Process(command, folder) as process:
+                after = process.run(case)[1]
+                peaks.setdefault(case["name"], {})[name] = (process.loaded_bytes, after)
+    return peaks
+
+
+def ratio_text(theirs: Sequence[float], ours: Sequence[float]) -> str:
+    """Return the median of per-round ratios, and their range."""
+    ratios = [t / o for t, o in zip(theirs, ours, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table with aligned columns, numbers to the right."""
+    table = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    lines = [
+        "| " + " | ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ) + " |"
+        for row in table
+    ]
+    rule = "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])

@@ -1,0 +1,14 @@
+"""Lensbook, the app: `streamlit run streamlit_app/app.py`."""
+
+import streamlit as st
+
+from interp_core.papers import PAPERS
+
+st.set_page_config("Lensbook", ":material/layers:", layout="wide")
+home = st.Page("app_pages/home.py", title="Lensbook", icon=":material/home:", default=True)
+papers = [
+    st.Page(f"app_pages/{paper.stem}.py", title=paper.title, url_path=paper.name)
+    for paper in PAPERS.values()
+    if paper.result
+]
+st.navigation({"": [home], "Papers": papers}).run()

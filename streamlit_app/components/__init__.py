@@ -1,0 +1,1 @@
+"""Parts that every page of the app is made of."""

@@ -1,0 +1,95 @@
+"""How results look on a page: figures, findings, downloads, where they came from."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+from components.state import to_address
+from components.work import plain
+
+from interp_core import exports
+from interp_core.charts import theme
+from interp_core.papers import Paper
+from interp_core.results import Finding, Result
+
+
+def mode() -> exports.Mode:
+    """Return the page's theme, light or dark."""
+    return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def figure(chart: alt.TopLevelMixin, key: str, *, select: str | None = None) -> Any:
+    """Draw a chart in the page's theme; with ``select``, return what was clicked in it."""
+    with alt.theme.enable("none"):
+        spec = chart.to_dict()
+    spec["config"] = theme.config(mode())
+    picking = {"on_select": "rerun", "selection_mode": select} if select else {}
+    return st.vega_lite_chart(spec=spec, theme=None, key=key, width="content", **picking)
+
+
+def header(paper: Paper, method: str) -> None:
+    """Open a page: title, claim, reference, and the method in a fold."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"### {paper.title}", width="content")
+        st.markdown(f"{paper.claim} [{paper.reference}]({paper.url})", width="stretch")
+        with st.popover("Method", icon=":material/functions:"):
+            st.markdown(method)
+
+
+def findings(items: list[Finding]) -> None:
+    """Show the paper's claims beside ours, failures named first."""
+    failing = [item for item in items if not item.holds]
+    if failing:
+        names = "; ".join(plain(item.claim) for item in failing)
+        st.markdown(f"**Does not hold on this model:** {names}.")
+    table = pd.DataFrame({
+        "Claim": [item.claim for item in items],
+        "Paper": [item.paper for item in items],
+        "Ours": [item.shown for item in items],
+        "": ["\u2713 holds" if item.holds else "\u2717 does not hold" for item in items],
+        "n": [f"{item.n:,} {item.of}" for item in items],
+    })
+    st.table(table.map(plain).set_index("Claim"))
+
+
+def take_away(paper: Paper, result: Result, view: dict[str, str], charts: dict[str, Any]) -> None:
+    """Offer the link, the files and the code of a result."""
+    parts = urlsplit(st.context.url or "")
+    query = urlencode(to_address(result.params, view), doseq=True)
+    link = f"{parts.scheme}://{parts.netloc}/{paper.name}" + (f"?{query}" if query else "")
+    st.caption("Copy link")
+    st.code(link, language=None, wrap_lines=True)
+    left, right = st.columns(2)
+    with left.popover("Download data", icon=":material/table:", width="stretch"):
+        name = st.selectbox("Table", list(result.frames), key="download_table")
+        frame = result.frames[name]
+        for kind, make in (("csv", exports.csv), ("parquet", exports.parquet)):
+            _download(f"{name}.{kind}", lambda make=make: make(frame))
+        _download(f"{paper.name}.json", lambda: result.to_json().encode())
+    with right.popover("Download figure", icon=":material/image:", width="stretch"):
+        name = st.selectbox("Figure", list(charts), key="download_figure")
+        look = mode()
+        for kind, make in (("png", exports.png), ("svg", exports.svg), ("html", exports.html)):
+            _download(f"{name}.{kind}", lambda make=make: make(charts[name], look))
+    with st.expander("Python", icon=":material/code:"):
+        st.code(exports.snippet(result), language="python")
+
+
+def _download(name: str, make: Any) -> None:
+    st.download_button(name, make, name, on_click="ignore", width="stretch", key=f"file-{name}")
+
+
+def provenance(result: Result) -> None:
+    """Say in small print how a result came about."""
+    p = result.provenance
+    versions = ", ".join(f"{name} {version}" for name, version in p.versions.items())
+    st.caption(plain(
+        f"{p.model.id}, weights {p.model.weights}, run in {p.model.dtype}; "
+        f"sha256 {p.model.weights_sha256[:16]}; {p.seconds:.2f} s and "
+        f"{p.peak_memory / 1e9:.2f} GB on {p.device} ({p.blas}); "
+        f"{'nothing is random' if p.seed is None else f'seed {p.seed}'}; {versions}; {p.date}"
+    ))

@@ -1,0 +1,94 @@
+"""Get a result onto the page: at once where it is kept, else with progress and a way to stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+from components.engine import engine, session_id
+
+from interp_core.models import catalogue
+from interp_core.models.loading import local_folder
+from interp_core.papers import Paper
+from interp_core.results import Result
+from interp_core.runtime import Cancelled, Job
+
+
+def result_for(paper: Paper, params: Any) -> Result | None:
+    """Return the result of ``params``, or show why it is not there yet and return None."""
+    result = engine().result(paper, params)
+    if result is not None:
+        return result
+    known = catalogue.find(params.model)
+    if known is None or (local_folder(known) is None and not _wanted(params.model)):
+        _offer_model(params.model, known.size if known else "")
+        return None
+    return _follow(paper, params, findings=False)
+
+
+def measure_findings(paper: Paper, params: Any) -> Result | None:
+    """Return the result with its findings, measured now on this model."""
+    return _follow(paper, params, findings=True)
+
+
+def _wanted(model: str) -> bool:
+    return model in st.session_state.setdefault("wanted_models", set())
+
+
+def _offer_model(model: str, size: str) -> None:
+    st.info(f"{model} is not on this machine yet. It is {size}, fetched once and kept.")
+    if st.button(f"Fetch {model} ({size})", type="primary"):
+        st.session_state["wanted_models"].add(model)
+        st.rerun()
+
+
+def _follow(paper: Paper, params: Any, *, findings: bool) -> Result | None:
+    """Wait for a result without holding the page; errors and cancels stay until parameters change."""
+    ended = st.session_state.setdefault("ended", {})
+    mark = (paper.name, params, findings)
+    if mark in ended:
+        _show_end(ended, mark)
+        return None
+    job = engine().request(paper, params, session_id(), findings=findings)
+    if not job.done():
+        _progress(paper, params, job, findings)
+        return None
+    try:
+        return job.result()
+    except Cancelled:
+        ended[mark] = "Cancelled."
+    except (ValueError, OSError, MemoryError) as error:
+        ended[mark] = str(error) or type(error).__name__
+    finally:
+        engine().leave(paper, params, session_id(), findings=findings)
+    _show_end(ended, mark)
+    return None
+
+
+def _show_end(ended: dict, mark: tuple) -> None:
+    message = ended[mark]
+    (st.info if message == "Cancelled." else st.error)(plain(message))
+    if st.button("Try again", key=f"again-{mark[2]}"):
+        del ended[mark]
+        st.rerun()
+
+
+@st.fragment(run_every=0.25)
+def _progress(paper: Paper, params: Any, job: Job, findings: bool) -> None:
+    if job.done():
+        st.rerun()
+    progress = job.progress
+    share = progress.done / progress.total if progress.total else 0.0
+    left = "" if progress.remaining is None else f", about {progress.remaining:.0f} s left"
+    count = f" {progress.done} of {progress.total}" if progress.total else ""
+    bar, button = st.columns([6, 1], vertical_alignment="center")
+    bar.progress(min(share, 1.0), f"{progress.label}{count}: {progress.elapsed:.0f} s{left}")
+    if button.button("Cancel", key=f"cancel-{findings}", width="stretch"):
+        st.session_state["ended"][paper.name, params, findings] = "Cancelled."
+        engine().leave(paper, params, session_id(), findings=findings)
+        st.rerun()
+
+
+def plain(text: str) -> str:
+    """Return ``text`` so that Markdown shows it as it is."""
+    return "".join(f"\\{char}" if char in "\\`*_{}[]()#+-.!|<>$~:&" else char for char in text)

@@ -1,0 +1,271 @@
+"""Figures: valid, complete, bounded in size, and safe with any token."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import altair as alt
+import numpy as np
+import pytest
+import vl_convert
+
+from interp_core.charts import logit_lens as charts
+from interp_core.charts import theme
+from interp_core.charts.parts import shown
+from interp_core.papers import logit_lens
+from interp_core.papers.logit_lens.survey import SurveyParams
+
+COLOURS = ("probability", "entropy", "kl", "rank", "cross_entropy")
+MADE_VISIBLE = {
+    "<script>alert(1)</script>": "<script>alert(1)</script>",
+    "שלום": "שלום",
+    "👩‍👩‍👧": "👩‍👩‍👧",
+    '"\\': '"\\',
+    " the": "·the",
+    "\n": "↵",
+    "\t": "⇥",
+    "\x00": "␀",
+    "\u202e": "⟨U+202E⟩",
+    "": "∅",
+}
+ODD = list(MADE_VISIBLE)
+PAGES = {"light": "#FFFFFF", "dark": "#0E1117"}
+
+
+@pytest.fixture(scope="module")
+def small(tiny):
+    """A real result, of a model whose final norm has a bias."""
+    params = logit_lens.Params(prompt="the cat", watch=("o", "e"))
+    return logit_lens.run(tiny("gpt2"), params, findings=False)
+
+
+@pytest.fixture(scope="module")
+def largest(small):
+    """The longest prompt of a model of 30 blocks, every cell agreeing with the output."""
+    return made_up(small.provenance, 1024, 30)
+
+
+def made_up(provenance, n: int, blocks: int) -> logit_lens.LogitLens:
+    rng = np.random.default_rng(0)
+    shape, k, ids = (blocks + 1, n), 10, np.arange(n) % len(ODD)
+    model = dataclasses.replace(provenance.model, n_layers=blocks)
+    return logit_lens.LogitLens(
+        params=logit_lens.Params(skip_first=0),
+        provenance=dataclasses.replace(provenance, token_ids=tuple(map(int, ids)), model=model),
+        tokens=tuple(ODD[i] for i in ids),
+        vocabulary=dict(enumerate(ODD)),
+        layers=np.arange(-1, blocks),
+        positions=np.arange(n),
+        watched=np.array([3, 4]),
+        final_top=ids,
+        final_probs=rng.random(n),
+        next_ids=np.append(ids[1:], -1),
+        top_ids=rng.integers(len(ODD), size=(*shape, k)),
+        top_probs=np.sort(rng.dirichlet(np.ones(k), shape))[..., ::-1],
+        entropy=rng.random(shape) * 8,
+        kl=rng.random(shape) * 20,
+        rank=np.zeros((*shape, 4), int),
+        log_prob=-rng.random((*shape, 4)) * 200,
+        attribution=rng.normal(size=(3, 2 * blocks + 2, n)),
+        attribution_logit=rng.normal(size=(3, n)),
+    )
+
+
+def made_up_survey(provenance, blocks: int) -> logit_lens.Survey:
+    rng = np.random.default_rng(0)
+    curves = {
+        name: np.sort(rng.random((blocks + 1, 3)), axis=1)[:, [1, 0, 2]]
+        for name in ("kl", "entropy", "agreement", "median_rank", "input_share")
+    }
+    curves["kl"][0] = 100, 99, 101
+    layers, settled = np.arange(-1, blocks), np.zeros(48)
+    return logit_lens.Survey(
+        SurveyParams(), provenance, (), 48, 603, layers, crystallisation=settled, **curves
+    )
+
+
+def every_chart(result) -> dict[str, alt.TopLevelMixin]:
+    result = dataclasses.replace(result, survey=made_up_survey(result.provenance, 30))
+    last = int(result.positions[-1])
+    more = {f"grid {colour}": charts.grid(result, colour) for colour in COLOURS}
+    more["rank"] = charts.trajectories(result, last, "rank")
+    return charts.charts(result) | more
+
+
+def spec_of(chart) -> dict:
+    with alt.theme.enable("none"):
+        return chart.to_dict()
+
+
+def views(spec: dict, data: str | None = None):
+    """Yield every view that draws marks, with its rows after its own filters."""
+    data = spec.get("data", {}).get("name", data)
+    parts = spec.get("layer", []) + spec.get("vconcat", [])
+    for part in parts:
+        yield from views({**part, "datasets": spec["datasets"]}, data)
+    if not parts:
+        rows = spec["datasets"][data]
+        for step in spec.get("transform", []):
+            inverse, name = re.fullmatch(r"(!?)datum\.(\w+)", step["filter"]).groups()
+            rows = [row for row in rows if row[name] != bool(inverse)]
+        yield spec, rows
+
+
+def fields(node) -> set[str]:
+    """Return every column that an encoding, a mark or a condition names."""
+    if isinstance(node, list):
+        return set().union(*map(fields, node))
+    if not isinstance(node, dict):
+        return set()
+    found = {node["field"]} if "field" in node else set()
+    for key, value in node.items():
+        if key in ("test", "expr"):
+            found |= set(re.findall(r"datum\.(\w+)", value))
+        elif key not in ("axis", "legend"):
+            found |= fields(value)
+    return found
+
+
+@pytest.mark.parametrize("which", ["small", "largest"])
+def test_every_chart_is_valid_and_complete(which, request):
+    for name, chart in every_chart(request.getfixturevalue(which)).items():
+        spec = spec_of(chart)
+        vl_convert.vegalite_to_vega(spec)
+        assert spec["title"]["text"] and spec["title"]["subtitle"][0], name
+        assert spec["title"]["text"] in spec["description"], name
+        assert "config" not in spec, f"{name} would not follow the theme"
+        for view, rows in views(spec):
+            used = fields({"encoding": view["encoding"], "mark": view["mark"]})
+            assert not rows or used <= set(rows[0]), name
+        drawn = [view for view, rows in views(spec) if rows]
+        assert any("tooltip" in view["encoding"] for view in drawn), name
+        for axis in ("x", "y"):
+            titles = [view["encoding"].get(axis, {}).get("title") for view in drawn]
+            assert any(titles), f"{name} has no title on its {axis} axis"
+
+
+def test_largest_case_is_bounded_and_says_so(largest):
+    for name, chart in every_chart(largest).items():
+        marks = sum(len(rows) for _, rows in views(spec_of(chart)))
+        assert marks <= theme.MAX_MARKS, f"{name} draws {marks} marks"
+    where, text = charts.window(largest)
+    assert not text and largest.positions[where][-1] == 1023
+    count = len(largest.positions[where])
+    assert f"Showing {count} of 1,024 positions" in charts.grid(largest).to_dict()["description"]
+
+
+def test_everything_is_shown_where_it_fits(small):
+    assert charts.window(small) == (slice(None), True)
+    (_, rows), *_ = views(spec_of(charts.grid(small)))
+    assert len(rows) == small.kl.size
+
+
+def test_odd_tokens_survive_and_stay_apart(small):
+    result = made_up(small.provenance, 2 * len(ODD), 2)
+    spec = spec_of(charts.grid(result))
+    (tiles, rows), *_ = views(spec)
+    columns = tiles["encoding"]["x"]["scale"]["domain"]
+    assert len(columns) == len(set(columns)) == len(result.positions)
+    tokens = {column.split("\n")[0] for column in columns}
+    assert tokens == set(MADE_VISIBLE.values())
+    assert {row["top"] for row in rows} <= tokens
+    svg = vl_convert.vegalite_to_svg(spec)
+    assert "<script" not in svg and "\x00" not in svg
+    json.dumps(spec, allow_nan=False)
+
+
+def test_shown_leaves_ordinary_text_alone():
+    assert shown("naïve_日本語🦊") == "naïve_日本語🦊"
+
+
+def test_a_click_names_a_cell(small):
+    spec = spec_of(charts.grid(small))
+    (cell,) = [param for param in spec["params"] if param["name"] == "cell"]
+    assert cell["select"] == {"type": "point", "fields": ["layer", "position"]}
+    (_, rows), *_ = views(spec)
+    cells = {(row["layer"], row["position"]) for row in rows}
+    assert cells == {(int(i), int(p)) for i in small.layers for p in small.positions}
+
+
+def test_layers_run_from_the_embedding_up_to_the_output(small):
+    (tiles, _), *_ = views(spec_of(charts.grid(small)))
+    assert tiles["encoding"]["y"]["scale"]["domain"] == ["2 (output)", "1", "0", "embed"]
+    branch = dataclasses.replace(small.params, stream="mlp_out")
+    (tiles, _), *_ = views(spec_of(charts.grid(dataclasses.replace(small, params=branch))))
+    assert tiles["encoding"]["y"]["scale"]["domain"][0] == "2"
+
+
+def test_unknown_next_token_has_no_surprisal(small):
+    (_, rows), *_ = views(spec_of(charts.grid(small, "cross_entropy")))
+    last = int(small.positions[-1])
+    assert all((row["cross_entropy"] is None) == (row["position"] == last) for row in rows)
+
+
+def test_bars_of_attribution_add_up(small):
+    for target in ("final top", "o"):
+        spec = spec_of(charts.attribution(small, 2, target))
+        bars = [row for _, rows in views(spec) for row in rows]
+        logit = small.attribution_logit[0 if target == "final top" else 1, 2]
+        assert sum(bar["logit"] for bar in bars) == pytest.approx(logit, abs=1e-3)
+        assert {bar["component"] for bar in bars} == set(theme.COMPONENTS)
+    still = small.attribution.copy()
+    still[:, -1] = 0
+    unbiased = charts.attribution(dataclasses.replace(small, attribution=still), 2)
+    assert "norm bias" not in json.dumps(spec_of(unbiased))
+
+
+def test_a_token_followed_twice_is_one_line(small):
+    top = small.final_top[2:3]
+    (_, rows), *_ = views(spec_of(charts.trajectories(dataclasses.replace(small, watched=top), 2)))
+    names = {row["target"] for row in rows}
+    assert len(rows) == len(names) * len(small.layers)
+    assert sum("output's top" in name and "watched" in name for name in names) == 1
+
+
+def test_embedding_does_not_flatten_the_curve_and_is_told(small):
+    chart = charts.survey_charts(made_up_survey(small.provenance, 30))["kl"]
+    assert "off the scale, at 100 nats" in spec_of(chart)["description"]
+    assert all(row["layer"] >= 0 for _, rows in views(spec_of(chart)) for row in rows)
+
+
+def test_one_token_has_every_figure(tiny):
+    result = logit_lens.run(tiny("gpt2"), logit_lens.Params(prompt="a"), findings=False)
+    for chart in charts.charts(result).values():
+        vl_convert.vegalite_to_vega(spec_of(chart))
+
+
+def luminance(colour: str) -> float:
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_text_reads_on_every_colour(name):
+    quantity = theme.QUANTITIES[name]
+    values = np.linspace(*quantity.domain, 30)
+    base = alt.Chart(alt.Data(values=[{"v": float(v), "n": i} for i, v in enumerate(values)]))
+    colour = alt.Color("v:Q", scale=quantity.scale, legend=None)
+    svg = vl_convert.vegalite_to_svg(spec_of(base.mark_rect().encode(x="n:O", color=colour)))
+    fills = re.findall(r'"rect mark"[^>]*fill="rgb\((\d+), (\d+), (\d+)\)"', svg)
+    assert len(fills) == len(values)
+    for fill, ink in zip(fills, quantity.ink(values), strict=True):
+        assert contrast("#{:02X}{:02X}{:02X}".format(*map(int, fill)), ink) >= 4
+
+
+@pytest.mark.parametrize(("mode", "page"), PAGES.items())
+def test_theme_reads_on_its_page(mode, page):
+    config = theme.config(mode)
+    assert config["background"] == "transparent"
+    for part, key in (("axis", "labelColor"), ("axis", "titleColor"), ("title", "subtitleColor")):
+        assert contrast(config[part][key], page) >= 4.5
+    assert all(contrast(colour, page) >= 2 for colour in theme.CATEGORIES)
+    assert set(theme.COMPONENTS.values()) <= set(theme.CATEGORIES)
+    assert theme.signed(3).to_dict()["domain"] == [-3, 0, 3]
