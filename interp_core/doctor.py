@@ -15,8 +15,16 @@ from interp_core.paths import cache_dir
 from interp_core.runtime import device, on_compute_thread
 
 _PACKAGES = (
-    "lensbook", "mlx", "mlx-lm", "numpy", "pandas", "altair", "streamlit", "tokenizers",
-    "transformers", "vl-convert-python",
+    "lensbook",
+    "mlx",
+    "mlx-lm",
+    "numpy",
+    "pandas",
+    "altair",
+    "streamlit",
+    "tokenizers",
+    "transformers",
+    "vl-convert-python",
 )
 _ROWS, _INNER, _COLUMNS = 1024, 576, 1536
 

@@ -87,5 +87,3 @@ def write_folder(result: Result, folder: Path) -> list[Path]:
     for name, data in files.items():
         (folder / name).write_bytes(data)
     return [folder / name for name in files]
-
-

@@ -190,11 +190,14 @@ def from_texts(cls: type[T], given: dict[str, list[str]]) -> T:
     for name in given:
         if name not in fields:
             raise ParameterError(f"{name}: no such parameter; accepted: {', '.join(fields)}")
-    return cls(**{
-        name: tuple(values) if isinstance(_default(fields[name]), tuple) and not _is_span(fields[name])
-        else values[-1]
-        for name, values in given.items()
-    })
+    return cls(
+        **{
+            name: tuple(values)
+            if isinstance(_default(fields[name]), tuple) and not _is_span(fields[name])
+            else values[-1]
+            for name, values in given.items()
+        }
+    )
 
 
 def _is_span(field: dataclasses.Field) -> bool:
@@ -206,5 +209,3 @@ def describe(cls: type) -> dict[str, str]:
     """Return each field's one-line description, for help texts."""
     schema: dict[str, Any] = TypeAdapter(cls).json_schema()["properties"]
     return {name: entry.get("description", "") for name, entry in schema.items()}
-
-

@@ -161,9 +161,7 @@ def _top(z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return top, np.take_along_axis(values, order[:, :1], 1)
 
 
-def _read_device(
-    logits: mx.array, reference: Final, targets: np.ndarray, top_k: int
-) -> Readout:
+def _read_device(logits: mx.array, reference: Final, targets: np.ndarray, top_k: int) -> Readout:
     z = logits.astype(mx.float32)
     log_probs = z - mx.logsumexp(z, axis=-1, keepdims=True)
     probs = mx.exp(log_probs)
@@ -179,6 +177,10 @@ def _read_device(
     ranks = mx.stack(rank, -1) if rank else mx.zeros(targets.shape)
     mx.eval(ids, top_probs, entropy, kl, ranks, at)
     return Readout(
-        np.array(ids, np.int32), np.array(top_probs), np.array(entropy), np.array(kl),
-        np.array(ranks).astype(np.int32), np.array(at),
+        np.array(ids, np.int32),
+        np.array(top_probs),
+        np.array(entropy),
+        np.array(kl),
+        np.array(ranks).astype(np.int32),
+        np.array(at),
     )

@@ -10,31 +10,24 @@ import html
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+from urllib.parse import urlencode
 
 import altair as alt
 import pandas as pd
 from IPython.display import Markdown
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from interp_core import exports
 from interp_core.charts import theme
+from interp_core.params import changed
+from interp_core.results import Finding, Result
 
 DEFAULT_APP_URL = "http://localhost:8501"
 MISSING = "–"
-VERDICTS = {True: ("✓", "holds"), False: ("✗", "does not hold"), None: (MISSING, "not measured")}
-
-
-class FindingLike(Protocol):
-    """The fields of a finding that the table reads."""
-
-    claim: str
-    paper: str
-    ours: str
-    ci: tuple[float, float] | None
-    holds: bool | None
-    n: int | None
+VERDICTS = {True: ("✓", "holds"), False: ("✗", "does not hold")}
 
 
 def figure(chart: alt.TopLevelMixin, name: str, min_width: int = 0) -> Markdown:
@@ -56,37 +49,96 @@ def figure(chart: alt.TopLevelMixin, name: str, min_width: int = 0) -> Markdown:
 
 def table(frame: pd.DataFrame) -> Markdown:
     """The frame's columns as a table, numbers set right, every text escaped."""
-    numeric = [is_numeric_dtype(frame[name]) and not is_bool_dtype(frame[name]) for name in frame.columns]
-    rows = ([_text(_shown(value)) for value in row] for row in frame.itertuples(index=False, name=None))
+    numeric = [
+        is_numeric_dtype(frame[name]) and not is_bool_dtype(frame[name]) for name in frame.columns
+    ]
+    rows = (
+        [_text(_shown(value)) for value in row] for row in frame.itertuples(index=False, name=None)
+    )
     return _html_table([str(name) for name in frame.columns], rows, numeric)
 
 
-def findings(items: Iterable[FindingLike]) -> Markdown:
+def findings(items: Iterable[Finding]) -> Markdown:
     """The "paper against ours" table: a word and a mark say whether each claim holds."""
-    head = ["Claim", "Paper", "Ours (interval)", "Holds", "n"]
-    rows = ([_text(f.claim), _text(f.paper), _ours(f), _verdict(f.holds), _text(_shown(f.n))] for f in items)
+    head = ["Claim", "Paper", "Ours [95% interval]", "Holds", "n"]
+    rows = (
+        [
+            _text(f.claim),
+            _text(f.paper),
+            _text(f.shown),
+            _verdict(f.holds),
+            _text(f"{f.n:,} {f.of}"),
+        ]
+        for f in items
+    )
     return _html_table(head, rows, [False, False, False, False, True], "lensbook-findings")
 
 
-def downloads(name: str, frame: pd.DataFrame) -> Markdown:
+def provenance(results: Mapping[str, Result]) -> Markdown:
+    """How each result came about, one column per result under the name it is given."""
+    columns = {name: _provenance(result) for name, result in results.items()}
+    return table(pd.DataFrame(columns).rename_axis("").reset_index())
+
+
+def code(text: str, language: str) -> Markdown:
+    """Code to copy, as the result writes it."""
+    return Markdown(f"````{language}\n{text.rstrip()}\n````\n")
+
+
+def downloads(name: str, frame: pd.DataFrame, app: str = "") -> Markdown:
     """Write the frame to `data/` beside the page as CSV and JSON, and link both.
 
     The links are relative, so Quarto finds the files and copies them into the site with the page.
+    `app` is the address of the same view in the app, for a link behind them.
     """
     folder = Path("data")
     folder.mkdir(exist_ok=True)
-    frame.to_csv(folder / f"{name}.csv", index=False)
+    (folder / f"{name}.csv").write_bytes(exports.csv(frame))
     frame.to_json(folder / f"{name}.json", orient="records", force_ascii=False)
-    links = " · ".join(f'<a href="data/{_text(name)}.{kind}" download>{kind.upper()}</a>' for kind in ("csv", "json"))
+    links = " · ".join(
+        f'<a href="data/{_text(name)}.{kind}" download>{kind.upper()}</a>'
+        for kind in ("csv", "json")
+    )
     count = "1 row" if len(frame) == 1 else f"{len(frame):,} rows"
-    return _raw_html(f'<p class="lensbook-data">Data of this figure ({count}): {links}</p>')
+    opens = f" · {_anchor(app, 'Open this view in the app')}" if app else ""
+    return _raw_html(f'<p class="lensbook-data">Data of this figure ({count}): {links}{opens}</p>')
+
+
+def app_address(result: Result, **view: str) -> str:
+    """The address that opens the result in the app, drawn as its `view_` keys say."""
+    return _address(result.paper, urlencode(changed(result.params) | view, doseq=True))
 
 
 def app_link(paper: str, query: str, text: str) -> Markdown:
-    """A link that opens the same view in the app; usable in a cell or in an inline expression."""
+    """A link that opens a view in the app; usable in a cell or in an inline expression."""
+    return Markdown(f"`{_anchor(_address(paper, query), text)}`{{=html}}")
+
+
+def _address(paper: str, query: str) -> str:
     base = os.environ.get("LENSBOOK_APP_URL", DEFAULT_APP_URL).rstrip("/")
-    address = f"{base}/{paper}?{query}" if query else f"{base}/{paper}"
-    return Markdown(f'`<a class="lensbook-app" href="{_text(address)}">{_text(text)}</a>`{{=html}}')
+    return f"{base}/{paper}?{query}" if query else f"{base}/{paper}"
+
+
+def _anchor(address: str, text: str) -> str:
+    return f'<a class="lensbook-app" href="{_text(address)}">{_text(text)}</a>'
+
+
+def _provenance(result: Result) -> dict[str, str]:
+    record, model = result.provenance, result.provenance.model
+    # What is drawn at random may be seeded by a parameter of the analysis.
+    seed = getattr(result.params, "seed", record.seed)
+    return {
+        "Model": f"{model.id} ({model.n_layers} layers, width {model.d_model}, {model.d_vocab:,} tokens)",
+        "Source": model.source,
+        "Weights": f"{model.weights}, run in {model.dtype}",
+        "Weights, SHA-256": f"{model.weights_sha256[:16]}…",
+        "Device": f"{record.device} ({record.blas})",
+        "Time": f"{record.seconds:,.1f} s",
+        "Peak memory": f"{record.peak_memory / 1e9:.2f} GB",
+        "Seed": "nothing is random" if seed is None else str(seed),
+        "Versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        "Date": record.date,
+    }
 
 
 def _spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
@@ -97,7 +149,9 @@ def _spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
 
 def _alt_text(spec: dict[str, Any], name: str) -> str:
     title = spec.get("title", name)
-    text = spec.get("description") or (title.get("text", name) if isinstance(title, dict) else title)
+    text = spec.get("description") or (
+        title.get("text", name) if isinstance(title, dict) else title
+    )
     return " ".join(text) if isinstance(text, list) else text
 
 
@@ -120,14 +174,7 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _ours(item: FindingLike) -> str:
-    if item.ci is None:
-        return _text(item.ours)
-    low, high = (_text(_shown(float(bound))) for bound in item.ci)
-    return f'{_text(item.ours)} <span class="lensbook-interval">[{low}, {high}]</span>'
-
-
-def _verdict(holds: bool | None) -> str:
+def _verdict(holds: bool) -> str:
     mark, word = VERDICTS[holds]
     return f'<span class="lensbook-verdict">{mark} {word}</span>'
 
@@ -135,15 +182,20 @@ def _verdict(holds: bool | None) -> str:
 def _html_table(
     head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[bool], kind: str = ""
 ) -> Markdown:
-    def line(cells: Sequence[str], tag: str) -> str:
-        styles = ["right" if right else "left" for right in numeric]
-        return "<tr>" + "".join(f'<{tag} style="text-align: {s}">{c}</{tag}>' for c, s in zip(cells, styles)) + "</tr>"
-
-    body = "\n".join(line(row, "td") for row in rows)
-    titles = line([_text(title) for title in head], "th")
+    sides = ["right" if right else "left" for right in numeric]
+    body = "\n".join(_row(row, sides, "td") for row in rows)
+    titles = _row([_text(title) for title in head], sides, "th")
     markup = f'<table class="table table-sm">\n<thead>\n{titles}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>'
     classes = ".lensbook-table" + (f" .{kind}" if kind else "")
     return Markdown(f"::: {{{classes}}}\n{_raw_html(markup).data}\n:::\n")
+
+
+def _row(cells: Sequence[str], sides: Sequence[str], tag: str) -> str:
+    marked = (
+        f'<{tag} style="text-align: {side}">{cell}</{tag}>'
+        for cell, side in zip(cells, sides, strict=True)
+    )
+    return f"<tr>{''.join(marked)}</tr>"
 
 
 def _raw_html(markup: str) -> Markdown:

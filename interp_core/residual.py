@@ -111,9 +111,7 @@ def _attend(
 ) -> mx.array:
     """Stand in for mlx-lm's ``scaled_dot_product_attention``, with the pattern in sight."""
     if not cache.explicit and softcap is None:
-        return mx.fast.scaled_dot_product_attention(
-            queries, keys, values, scale=scale, mask=mask
-        )
+        return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
     batch, n_heads, n_queries, d_head = queries.shape
     n_kv, n_keys = keys.shape[1:3]
     grouped = (queries * scale).reshape(batch, n_kv, -1, n_queries, d_head)
@@ -121,9 +119,7 @@ def _attend(
     if softcap is not None:
         scores = mx.tanh(scores / softcap) * softcap
     scores = mx.where(mask, scores, -mx.inf)
-    pattern = (
-        host_math.softmax(scores) if _on_host() else mx.softmax(scores, axis=-1, precise=True)
-    )
+    pattern = host_math.softmax(scores) if _on_host() else mx.softmax(scores, axis=-1, precise=True)
     pattern = cache.at("pattern", pattern.reshape(batch, n_heads, n_queries, n_keys))
     grouped = pattern.reshape(batch, n_kv, -1, n_queries, n_keys)
     return (grouped @ values[:, :, None]).reshape(batch, n_heads, n_queries, -1)
@@ -141,8 +137,11 @@ def _with_names(module: nn.Module, **names: Any) -> nn.Module:
     """
     call = type(module).__call__
     rebound = types.FunctionType(
-        call.__code__, {**call.__globals__, **names}, call.__name__,
-        call.__defaults__, call.__closure__,
+        call.__code__,
+        {**call.__globals__, **names},
+        call.__name__,
+        call.__defaults__,
+        call.__closure__,
     )
     clone = copy.copy(module)
     clone.__class__ = type(type(module).__name__, (type(module),), {"__call__": rebound})
@@ -210,6 +209,7 @@ class ResidualStream:
 
     @property
     def n_layers(self) -> int:
+        """How many blocks there are."""
         return len(self.blocks)
 
     def embed(self, tokens: mx.array, offset: int = 0) -> mx.array:
@@ -336,9 +336,7 @@ class ResidualStream:
         for site in sites:
             if site.part not in Part.__args__ or not start <= site.layer < stop:
                 parts = ", ".join(Part.__args__)
-                raise ValueError(
-                    f"no {site} in blocks {start} to {stop - 1}; parts are {parts}"
-                )
+                raise ValueError(f"no {site} in blocks {start} to {stop - 1}; parts are {parts}")
 
 
 def _visit(

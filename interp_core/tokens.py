@@ -79,7 +79,9 @@ class Tokenizer:
         ids = self._backend.encode(text, add_special_tokens=bos == "auto").ids
         if bos is True:
             if self.bos_id is None:
-                raise ValueError("bos: this model's tokenizer has no BOS token; accepted: auto, false")
+                raise ValueError(
+                    "bos: this model's tokenizer has no BOS token; accepted: auto, false"
+                )
             if ids[:1] != [self.bos_id]:
                 ids = [self.bos_id, *ids]
         return ids

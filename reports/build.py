@@ -1,6 +1,6 @@
-"""Build the report into `reports/_site`: with Quarto where it is installed, else as a preview.
+"""Build the report: with Quarto where it is installed, else as a preview.
 
-    python reports/build.py [--preview]
+Usage: python reports/build.py [--preview] [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -17,14 +17,24 @@ REPORTS = Path(__file__).resolve().parent
 
 def main(arguments: list[str] | None = None) -> int:
     """Build the site, say where it is, and return the exit status."""
-    parser = argparse.ArgumentParser(description="Build the report into reports/_site.")
-    parser.add_argument("--preview", action="store_true", help="build the preview even where Quarto is installed")
+    parser = argparse.ArgumentParser(description="Build the report as a static site.")
+    parser.add_argument(
+        "--preview", action="store_true", help="build the preview even where Quarto is installed"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=REPORTS / "_site",
+        metavar="FOLDER",
+        help="emptied first (default: reports/_site)",
+    )
     choice = parser.parse_args(arguments)
+    site = choice.output.resolve()
     _let_pages_import_the_project()
     quarto = None if choice.preview else shutil.which("quarto")
-    status = _with_quarto(quarto) if quarto else _with_preview()
+    status = _with_quarto(quarto, site) if quarto else _with_preview(site)
     if status == 0:
-        print(f"The site is at {REPORTS / '_site' / 'index.html'}")
+        print(f"The site is at {site / 'index.html'}")
     return status
 
 
@@ -33,24 +43,30 @@ def _let_pages_import_the_project() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in path if entry)
     # Quarto runs the cells with the first and its scripts with the Python it finds on PATH.
     os.environ["QUARTO_PYTHON"] = sys.executable
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    os.environ["PATH"] = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    )
 
 
-def _with_quarto(quarto: str) -> int:
+def _with_quarto(quarto: str, site: Path) -> int:
     print(f"Rendering the report with {quarto}", flush=True)
-    return subprocess.run([quarto, "render", str(REPORTS)], check=False).returncode
+    command = [quarto, "render", str(REPORTS), "--output-dir", str(site)]
+    return subprocess.run(command, check=False).returncode
 
 
-def _with_preview() -> int:
+def _with_preview(site: Path) -> int:
     print("Building the preview (Quarto is not used)", flush=True)
     try:
         import preview
         import qmd
     except ModuleNotFoundError as error:
-        print(f"{error}; install what the preview needs: pip install -r reports/requirements.txt", file=sys.stderr)
+        print(
+            f"{error}; install what the preview needs: pip install -r reports/requirements.txt",
+            file=sys.stderr,
+        )
         return 1
     try:
-        preview.build()
+        preview.build(target=site)
     except qmd.PageError as error:
         print(error, file=sys.stderr)
         return 1

@@ -10,14 +10,14 @@ import html
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pypandoc
-import yaml
-
 import prepare
+import pypandoc
 import qmd
+import yaml
 
 REPORTS = Path(__file__).resolve().parent
 SITE = REPORTS / "_site"
@@ -26,53 +26,67 @@ LIBRARY = Path("site_libs")
 LOCAL_REFERENCE = re.compile(r'(?:href|src)="([^":#?]+)"')
 
 
-def build() -> Path:
-    """Render every page into `_site` and return the address of the first."""
-    config = yaml.safe_load((REPORTS / "_quarto.yml").read_text(encoding="utf-8"))
-    shutil.rmtree(SITE, ignore_errors=True)
-    _copy_library()
-    for page in pages(config):
-        print(f"  {page.relative_to(REPORTS)}", flush=True)
-        _render(page, config)
-    return SITE / "index.html"
+@dataclass(frozen=True)
+class Site:
+    """A folder of pages with their settings, and the folder that they are rendered into."""
+
+    source: Path
+    target: Path
+    config: Mapping[str, Any]
+
+    def pages(self) -> list[Path]:
+        """The pages that the project's `render` list names, in its order; a leading underscore marks an include."""
+        patterns = self.config["project"]["render"]
+        found = (page for pattern in patterns for page in sorted(self.source.glob(pattern)))
+        return [page for page in found if not page.name.startswith("_")]
 
 
-def pages(config: Mapping[str, Any]) -> list[Path]:
-    """The pages that the project's `render` list names, in its order; a leading underscore marks an include."""
-    found = (page for pattern in config["project"]["render"] for page in sorted(REPORTS.glob(pattern)))
-    return [page for page in found if not page.name.startswith("_")]
+def build(source: Path = REPORTS, target: Path = SITE) -> Path:
+    """Render every page of `source` into `target`, emptied first; return the first page's file."""
+    config = yaml.safe_load((source / "_quarto.yml").read_text(encoding="utf-8"))
+    site = Site(source.resolve(), target, config)
+    shutil.rmtree(target, ignore_errors=True)
+    _copy_library(target / LIBRARY)
+    for page in site.pages():
+        print(f"  {page.relative_to(site.source)}", flush=True)
+        _render(page, site)
+    return target / "index.html"
 
 
-def _copy_library() -> None:
-    folder = SITE / LIBRARY
+def _copy_library(folder: Path) -> None:
     folder.mkdir(parents=True)
-    sources = [prepare.write_bundle(), prepare.EXTENSION / "charts.js", REPORTS / "theme" / "lensbook.css"]
+    sources = [
+        prepare.write_bundle(),
+        prepare.EXTENSION / "charts.js",
+        REPORTS / "theme" / "lensbook.css",
+    ]
     for source in [*sources, PARTS / "preview.css", PARTS / "preview.js"]:
         shutil.copy(source, folder / source.name)
 
 
-def _render(page: Path, config: Mapping[str, Any]) -> None:
-    relative = page.relative_to(REPORTS)
-    target = SITE / relative.with_suffix(".html")
+def _render(page: Path, site: Site) -> None:
+    relative = page.relative_to(site.source)
+    target = site.target / relative.with_suffix(".html")
     target.parent.mkdir(parents=True, exist_ok=True)
-    settings = config["format"]["html"]
+    settings = site.config["format"]["html"]
     defaults = {key: settings[key] for key in ("code-fold", "code-summary") if key in settings}
-    markdown = qmd.execute(page, {**defaults, **config.get("execute", {})})
+    markdown = qmd.execute(page, {**defaults, **site.config.get("execute", {})})
     try:
-        markup = _pandoc(markdown, config, root="../" * (len(relative.parts) - 1), current=relative)
+        markup = _pandoc(markdown, site, relative)
     except RuntimeError as error:
         raise qmd.PageError(f"{page}: {error}") from None
     target.write_text(markup, encoding="utf-8")
-    _copy_references(markup, page.parent, target.parent)
+    _copy_references(markup, relative.parent, site)
 
 
-def _pandoc(markdown: str, config: Mapping[str, Any], root: str, current: Path) -> str:
-    website = config["website"]
+def _pandoc(markdown: str, site: Site, current: Path) -> str:
+    config, website = site.config, site.config["website"]
+    root = "../" * (len(current.parts) - 1)
     variables = {
         "root": root,
         "library": f"{root}{LIBRARY}",
         "site": website["title"],
-        "menu": "\n".join(_menu(website["navbar"]["left"], root, current)),
+        "menu": "\n".join(_menu(website["navbar"]["left"], root, current, site.source)),
     }
     options = [
         f"--template={PARTS / 'page.html'}",
@@ -83,7 +97,7 @@ def _pandoc(markdown: str, config: Mapping[str, Any], root: str, current: Path) 
         # The filter claims @fig-, @tbl- and @sec- before citeproc takes them for citations.
         f"--lua-filter={PARTS / 'filter.lua'}",
         "--citeproc",
-        f"--bibliography={REPORTS / config['bibliography']}",
+        f"--bibliography={site.source / config['bibliography']}",
         "--metadata=link-citations=true",
         # A citation that is not in the bibliography is only a warning to pandoc.
         "--fail-if-warnings",
@@ -93,23 +107,23 @@ def _pandoc(markdown: str, config: Mapping[str, Any], root: str, current: Path) 
     return pypandoc.convert_text(markdown, "html5", format="markdown", extra_args=options)
 
 
-def _menu(items: list[dict[str, Any]], root: str, current: Path) -> Iterator[str]:
+def _menu(items: list[dict[str, Any]], root: str, current: Path, source: Path) -> Iterator[str]:
     """The navigation bar's entries, without those whose page is not written yet."""
     for item in items:
         if "menu" in item:
-            entries = "\n".join(_menu(item["menu"], root, current))
+            entries = "\n".join(_menu(item["menu"], root, current, source))
             yield f"<details><summary>{html.escape(item['text'])}</summary><div>{entries}</div></details>"
-        elif (REPORTS / item["href"]).exists():
+        elif (source / item["href"]).exists():
             mark = ' aria-current="page"' if Path(item["href"]) == current else ""
             address = root + str(Path(item["href"]).with_suffix(".html"))
             yield f'<a href="{html.escape(address)}"{mark}>{html.escape(item["text"])}</a>'
 
 
-def _copy_references(markup: str, source: Path, target: Path) -> None:
-    """Copy the files that the page links to, as Quarto does."""
+def _copy_references(markup: str, folder: Path, site: Site) -> None:
+    """Copy the files that a page of `folder` links to, as Quarto does."""
     for reference in LOCAL_REFERENCE.findall(markup):
-        path = (source / html.unescape(reference)).resolve()
-        if path.is_file() and path.is_relative_to(REPORTS):
-            copy = target / html.unescape(reference)
+        path = (site.source / folder / html.unescape(reference)).resolve()
+        if path.is_file() and path.is_relative_to(site.source):
+            copy = site.target / path.relative_to(site.source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)

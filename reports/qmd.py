@@ -21,7 +21,9 @@ from nbclient.exceptions import CellExecutionError
 
 INCLUDE = re.compile(r"^\{\{<\s*include\s+(\S+)\s*>\}\}[ \t]*$", re.MULTILINE)
 FRONT_MATTER = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
-FENCE = re.compile(r"^(`{3,}|~{3,})[ \t]*([^\n]*)\n(.*?)^\1[`~]*[ \t]*$\n?", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^(`{3,}|~{3,})[ \t]*([^\n]*)\n(.*?)^\1[`~]*[ \t]*$\n?", re.MULTILINE | re.DOTALL
+)
 OPTION = re.compile(r"^#\|[ \t]?(.*)$")
 INLINE = re.compile(r"`\{python\} ([^`\n]+)`")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -48,7 +50,9 @@ class Session:
         self.page = page
         self.notebook = nbformat.v4.new_notebook()
         resources = {"metadata": {"path": str(page.parent)}}
-        self.client = NotebookClient(self.notebook, timeout=600, kernel_name="python3", resources=resources)
+        self.client = NotebookClient(
+            self.notebook, timeout=600, kernel_name="python3", resources=resources
+        )
         # At its usual level each kernel warns that it talks over the loopback interface unencrypted.
         self.client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
 
@@ -59,7 +63,9 @@ class Session:
         try:
             self.client.execute_cell(cell, len(self.notebook.cells) - 1)
         except CellExecutionError as error:
-            raise PageError(f"{self.page}: {name} failed\n{ANSI.sub('', str(error)).strip()}") from None
+            raise PageError(
+                f"{self.page}: {name} failed\n{ANSI.sub('', str(error)).strip()}"
+            ) from None
         return cell.outputs
 
 
@@ -93,7 +99,9 @@ def split(text: str) -> Iterator[Block]:
 
 
 def _runs(block: Block) -> bool:
-    return block.kind == "code" or (block.kind == "markdown" and INLINE.search(block.text) is not None)
+    return block.kind == "code" or (
+        block.kind == "markdown" and INLINE.search(block.text) is not None
+    )
 
 
 def _with_includes(path: Path) -> str:
@@ -111,7 +119,9 @@ def _cell(body: str) -> Block:
     return Block("code", "\n".join(lines[count:]).strip("\n"), options)
 
 
-def _executed(blocks: Iterable[Block], defaults: Mapping[str, Any], session: Session) -> Iterator[str]:
+def _executed(
+    blocks: Iterable[Block], defaults: Mapping[str, Any], session: Session
+) -> Iterator[str]:
     number = 0
     for block in blocks:
         if block.kind == "code":

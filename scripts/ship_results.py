@@ -1,4 +1,4 @@
-"""Compute every preset's result on the default model, and put it where the package ships it.
+"""Compute the default view's and every preset's result on the default model, and put it where the package ships it.
 
 Run after a change that alters numbers: ``python scripts/ship_results.py``.
 """
@@ -15,8 +15,9 @@ from interp_core.paths import SHIPPED
 
 
 def ship(module: ModuleType, model: LanguageModel) -> None:
-    """Ship one paper's presets and what its findings were measured from."""
-    results = [module.run(model, params, findings=False) for params in module.PRESETS.values()]
+    """Ship one paper's default view, its presets, and what its findings were measured from."""
+    wanted = [module.Params(), *module.PRESETS.values()]
+    results = [module.run(model, params, findings=False) for params in wanted]
     for result in [*results, module.survey(model)]:
         store.put(result, SHIPPED / "results" / result.paper)
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 Colour = Literal["probability", "entropy", "kl", "rank", "cross_entropy"]
 
-_CELL, _COMPACT, _ROW = 62, 15, 20
-"""Width of a cell with its token, of one without, and height of both, in pixels."""
+_CELL, _COMPACT = 62, 15
+"""Width of a cell with its token, and of one without, in pixels."""
+_HEIGHT, _ROW = 500, (16, 22)
+"""Height to fill, in pixels, with rows no lower and no higher than these."""
 _WIDE = 14
 """Positions from which on the layers are named on both sides."""
 _TOKENS = 10
@@ -116,7 +118,7 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
     return (
         alt.layer(*marks)
         .resolve_axis(y="independent")
-        .properties(width=alt.Step(size), height=alt.Step(_ROW))
+        .properties(width=alt.Step(size), height=alt.Step(_row_height(result)))
         .properties(title=heading, description=alt_text(heading))
     )
 
@@ -126,6 +128,11 @@ def _left_out(count: int, total: int) -> str:
     if count == total:
         return f"{total:,} positions leave no room for the tokens; hovering tells them."
     return f"Showing {count:,} of {total:,} positions, the last ones; hovering tells the tokens."
+
+
+def _row_height(result: LogitLens) -> int:
+    """Return the height of a row, so that a deep model's grid still fits a screen."""
+    return int(np.clip(_HEIGHT // len(result.layers), *_ROW))
 
 
 def _layer_axis(rows: alt.Scale, side: str | None = None) -> alt.Y:
@@ -153,8 +160,8 @@ def _tiles(base: alt.Chart, colour: Colour) -> alt.Chart:
     quantity = theme.QUANTITIES[colour]
     cell = alt.selection_point(name="cell", fields=["layer", "position"])
     legend = alt.Legend(
-        orient="top",
-        gradientLength=220,
+        orient="right",
+        gradientLength=200,
         title=quantity.title,
         format=quantity.format,
         values=list(quantity.ticks),

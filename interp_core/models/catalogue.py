@@ -76,6 +76,8 @@ def _list() -> Path:
 
 def _loaded_here() -> dict[str, KnownModel]:
     try:
-        return {name: KnownModel(**entry) for name, entry in json.loads(_list().read_text()).items()}
+        return {
+            name: KnownModel(**entry) for name, entry in json.loads(_list().read_text()).items()
+        }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # a list that cannot be read is made anew as models are loaded

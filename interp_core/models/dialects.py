@@ -238,7 +238,12 @@ class _Gemma2Attention(gemma2.Attention):
         if cache is not None:
             keys, values = cache.update_and_fetch(keys, values)
         out = scaled_dot_product_attention(
-            queries, keys, values, cache=cache, scale=self.scale, mask=mask,
+            queries,
+            keys,
+            values,
+            cache=cache,
+            scale=self.scale,
+            mask=mask,
             softcap=self.attn_logit_softcapping,
         )
         return self.o_proj(out.transpose(0, 2, 1, 3).reshape(batch, length, -1))

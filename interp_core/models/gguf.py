@@ -67,12 +67,17 @@ def convert(source: Path, target: Path) -> Path:
         (partial / "config.json").write_text(json.dumps(config, indent=1))
         tokenizer.save(str(partial / "tokenizer.json"))
         tokens = metadata["tokenizer.ggml.tokens"]
-        (partial / "tokenizer_config.json").write_text(json.dumps({
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "chat_template": metadata.get("tokenizer.chat_template"),
-            "bos_token": tokens[metadata["tokenizer.ggml.bos_token_id"].item()],
-            "eos_token": tokens[metadata["tokenizer.ggml.eos_token_id"].item()],
-        }, indent=1))
+        (partial / "tokenizer_config.json").write_text(
+            json.dumps(
+                {
+                    "tokenizer_class": "PreTrainedTokenizerFast",
+                    "chat_template": metadata.get("tokenizer.chat_template"),
+                    "bos_token": tokens[metadata["tokenizer.ggml.bos_token_id"].item()],
+                    "eos_token": tokens[metadata["tokenizer.ggml.eos_token_id"].item()],
+                },
+                indent=1,
+            )
+        )
         (partial / "lensbook.json").write_text(json.dumps({"weights_sha256": sha256(source)}))
         os.replace(partial, target)
     except OSError:
@@ -114,7 +119,9 @@ def _config(metadata: dict[str, Any], has_head: bool) -> dict[str, Any]:
     }
 
 
-def _weights(tensors: dict[str, mx.array], config: dict[str, Any]) -> Iterator[tuple[str, mx.array]]:
+def _weights(
+    tensors: dict[str, mx.array], config: dict[str, Any]
+) -> Iterator[tuple[str, mx.array]]:
     for name, value in tensors.items():
         if not name.endswith(".weight"):
             continue
@@ -148,12 +155,16 @@ def _tokenizer(metadata: dict[str, Any]) -> Tokenizer:
     merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
     vocabulary = {token: i for i, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Digits(individual_digits=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False),
-    ])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     kinds = metadata["tokenizer.ggml.token_type"].tolist()
-    special = [AddedToken(t, special=True) for t, k in zip(tokens, kinds, strict=True) if k == _CONTROL]
+    special = [
+        AddedToken(t, special=True) for t, k in zip(tokens, kinds, strict=True) if k == _CONTROL
+    ]
     tokenizer.add_special_tokens(special)
     return tokenizer

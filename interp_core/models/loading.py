@@ -130,10 +130,16 @@ def _load(folder: Path, known: KnownModel | None) -> LanguageModel:
     _self_check(model, stream)
     info = _info(folder, known, config, model, stream, stored)
     if info.id != DEFAULT:  # what is known of the default model ships
-        catalogue.remember(KnownModel(
-            info.id, info.source, known.size if known else "",
-            info.fingerprint, info.n_layers, info.context,
-        ))
+        catalogue.remember(
+            KnownModel(
+                info.id,
+                info.source,
+                known.size if known else "",
+                info.fingerprint,
+                info.n_layers,
+                info.context,
+            )
+        )
     tokenizer = Tokenizer(folder) if (folder / "tokenizer.json").exists() else None
     return LanguageModel(info, stream, tokenizer)
 
@@ -200,8 +206,12 @@ def _stored_precision(folder: Path, config: dict[str, Any], model: nn.Module) ->
 
 
 def _info(
-    folder: Path, known: KnownModel | None, config: dict[str, Any], model: nn.Module,
-    stream: ResidualStream, stored: str,
+    folder: Path,
+    known: KnownModel | None,
+    config: dict[str, Any],
+    model: nn.Module,
+    stream: ResidualStream,
+    stored: str,
 ) -> ModelInfo:
     digest = weights_sha256(folder)
     heads = config.get("num_attention_heads", config.get("n_head"))

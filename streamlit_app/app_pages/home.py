@@ -20,7 +20,9 @@ for row in (list(PAPERS.values())[:3], list(PAPERS.values())[3:]):
             st.markdown(paper.claim)
             st.caption(f"[{paper.reference}]({paper.url})")
             if paper.result:
-                st.page_link(f"app_pages/{paper.stem}.py", label="Open", icon=":material/arrow_forward:")
+                st.page_link(
+                    f"app_pages/{paper.stem}.py", label="Open", icon=":material/arrow_forward:"
+                )
             else:
                 st.caption("Not built yet.")
 

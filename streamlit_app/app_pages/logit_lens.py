@@ -15,12 +15,17 @@ from interp_core.params import MAX_CHARACTERS, ParameterError
 
 PAPER = PAPERS["logit-lens"]
 COLOURS = {
-    "probability": "probability", "entropy": "entropy", "kl": "KL to the output",
-    "rank": "rank of the output's token", "cross_entropy": "cross-entropy",
+    "probability": "probability",
+    "entropy": "entropy",
+    "kl": "KL to the output",
+    "rank": "rank of the output's token",
+    "cross_entropy": "cross-entropy",
 }
 STREAMS = {
-    "resid_post": "after the block", "resid_mid": "after attention",
-    "attn_out": "attention's output alone", "mlp_out": "MLP's output alone",
+    "resid_post": "after the block",
+    "resid_mid": "after attention",
+    "attn_out": "attention's output alone",
+    "mlp_out": "MLP's output alone",
 }
 METHOD = r"""
 At every layer $\ell$ and position the residual $h_\ell$ is read as if it were the last:
@@ -33,8 +38,11 @@ GPT-2 before the final norm's gain; here the whole norm is applied, as everyone 
 
 
 SUPPORT = {
-    "top": "Top ten", "trajectories": "Over layers", "attribution": "Attribution",
-    "layers": "Means by layer", "survey": "Over many prompts",
+    "top": "Top ten",
+    "trajectories": "Over layers",
+    "attribution": "Attribution",
+    "layers": "Means by layer",
+    "survey": "Over many prompts",
 }
 
 
@@ -57,7 +65,8 @@ def seed(params: Params, view: dict[str, str]) -> None:
     now["stream"], now["watch"], now["top_k"] = params.stream, list(params.watch), params.top_k
     now["skip_first"], now["stride"] = params.skip_first, params.layers[2]
     now["preset"] = next(
-        (n for n, p in PRESETS.items() if dataclasses.replace(p, model=params.model) == params), None
+        (n for n, p in PRESETS.items() if dataclasses.replace(p, model=params.model) == params),
+        None,
     )
     colour, support = view.get("view_colour"), view.get("view_support")
     now["colour"] = colour if colour in COLOURS else "probability"
@@ -71,7 +80,8 @@ def seed_spans(params: Params, sizes: tuple[int, int]) -> None:
     now = st.session_state
     if now.get("sizes") != sizes:
         now["layers"], now["positions"] = (
-            ends(params.layers, sizes[0]), ends(params.positions, sizes[1])
+            ends(params.layers, sizes[0]),
+            ends(params.positions, sizes[1]),
         )
         now["sizes"] = sizes
 
@@ -104,8 +114,13 @@ def sliders(params: Params, sizes: tuple[int, int]) -> Params:
     st.selectbox("Colour", list(COLOURS), format_func=COLOURS.get, key="colour")
     st.selectbox("Read", list(STREAMS), format_func=STREAMS.get, key="stream")
     st.multiselect(
-        "Watch tokens", list(now["watch"]), key="watch", accept_new_options=True,
-        placeholder="type a token", format_func=shown, max_selections=8,
+        "Watch tokens",
+        list(now["watch"]),
+        key="watch",
+        accept_new_options=True,
+        placeholder="type a token",
+        format_func=shown,
+        max_selections=8,
         help="One token each, leading space included (shown as a dot), as it stands in the text.",
     )
     with st.expander("More"):
@@ -114,15 +129,21 @@ def sliders(params: Params, sizes: tuple[int, int]) -> Params:
         st.toggle("Chat format", key="chat")
         st.slider("Positions left out of averages", 0, 64, key="skip_first")
     return dataclasses.replace(
-        params, stream=now["stream"], watch=tuple(now["watch"]), top_k=now["top_k"],
-        skip_first=now["skip_first"], layers=span(now["layers"], n_layers, now["stride"]),
+        params,
+        stream=now["stream"],
+        watch=tuple(now["watch"]),
+        top_k=now["top_k"],
+        skip_first=now["skip_first"],
+        layers=span(now["layers"], n_layers, now["stride"]),
         positions=span(now["positions"], n_tokens),
     )
 
 
 def setting() -> None:
     """Draw the prompt and the presets."""
-    st.pills("Preset", list(PRESETS), key="preset", on_change=use_preset, label_visibility="collapsed")
+    st.pills(
+        "Preset", list(PRESETS), key="preset", on_change=use_preset, label_visibility="collapsed"
+    )
     st.text_area(
         "Prompt", key="prompt", height=68, max_chars=MAX_CHARACTERS, label_visibility="collapsed"
     )
@@ -135,7 +156,9 @@ def chosen_cell(result: LogitLens, event: dict) -> tuple[int, int]:
         st.session_state["cell"] = f"{clicked[0]['layer']}.{clicked[0]['position']}"
     layer, _, position = st.session_state["cell"].partition(".")
     cells = result.frames["cells"]
-    known = cells[(cells["layer"].astype(str) == layer) & (cells["position"].astype(str) == position)]
+    known = cells[
+        (cells["layer"].astype(str) == layer) & (cells["position"].astype(str) == position)
+    ]
     row = cells.iloc[-1] if known.empty else known.iloc[0]
     return int(row["layer"]), int(row["position"])
 
@@ -143,18 +166,24 @@ def chosen_cell(result: LogitLens, event: dict) -> tuple[int, int]:
 def support(result: LogitLens, layer: int, position: int) -> None:
     """Draw the supporting figure that is chosen, for the chosen cell."""
     st.segmented_control(
-        "Supporting figure", list(SUPPORT), key="support", format_func=SUPPORT.get,
-        required=True, label_visibility="collapsed",
+        "Supporting figure",
+        list(SUPPORT),
+        key="support",
+        format_func=SUPPORT.get,
+        required=True,
+        label_visibility="collapsed",
     )
     kind = st.session_state["support"]
     if kind == "top":
         top_tokens(result, layer, position)
     elif kind == "trajectories":
-        scale = st.radio("Scale", ["probability", "rank"], horizontal=True, label_visibility="collapsed")
+        scale = st.radio(
+            "Scale", ["probability", "rank"], horizontal=True, label_visibility="collapsed"
+        )
         show.figure(charts.trajectories(result, position, scale), f"trajectories-{scale}")
     elif kind == "attribution":
         targets = list(result.frames["attribution"]["target"].unique())
-        target = st.radio("Token", targets, horizontal=True, format_func=shown)
+        target = st.radio("Token", targets, horizontal=True, format_func=target_name)
         show.figure(charts.attribution(result, position, target), "attribution")
     elif kind == "layers":
         show.figure(charts.layers(result), "layers")
@@ -163,6 +192,11 @@ def support(result: LogitLens, layer: int, position: int) -> None:
             show.figure(chart, f"survey-{name}")
     else:
         st.markdown("The findings were not measured on this model yet: see below.")
+
+
+def target_name(target: str) -> str:
+    """Return how a followed token is called on the page."""
+    return target if target == "final top" else shown(target)
 
 
 def top_tokens(result: LogitLens, layer: int, position: int) -> None:
@@ -175,9 +209,13 @@ def top_tokens(result: LogitLens, layer: int, position: int) -> None:
         f"At {place}, position {position} ({work.plain(shown(row['input']))}): entropy "
         f"{row['entropy']:.2f} nats, KL {row['kl']:.2f} nats. Click a cell to read another."
     )
-    table = cell[["rank", "token", "token_id", "probability"]].assign(token=cell["token"].map(shown))
+    table = cell[["rank", "token", "token_id", "probability"]].assign(
+        token=cell["token"].map(shown)
+    )
     st.dataframe(
-        table, hide_index=True, width="content",
+        table,
+        hide_index=True,
+        width="content",
         column_config={
             "token_id": "id",
             "probability": st.column_config.ProgressColumn(format="%.4f", min_value=0, max_value=1),
@@ -197,7 +235,8 @@ def view() -> dict[str, str]:
     """Return how the result is shown, for the address: what differs from the first sight."""
     now = st.session_state
     shown_now = {
-        "view_colour": (now["colour"], "probability"), "view_support": (now["support"], "top"),
+        "view_colour": (now["colour"], "probability"),
+        "view_support": (now["support"], "top"),
         "view_cell": (now["cell"], ""),
     }
     return {name: value for name, (value, first) in shown_now.items() if value != first}
@@ -255,8 +294,7 @@ def main() -> None:
         result = work.result_for(PAPER, params)
         if result is None:
             if (before := st.session_state.get("before")) is not None:
-                with st.container(key="before"):
-                    draw(before)
+                show.figure(charts.grid(before, st.session_state["colour"]), "before", dim=True)
             return
         st.session_state["before"] = result
         draw(result)

@@ -50,7 +50,9 @@ class Engine:
             self._remember(key, result)
         return result
 
-    def request(self, paper: Paper, params: Any, session: str, *, findings: bool = False) -> Job[Result]:
+    def request(
+        self, paper: Paper, params: Any, session: str, *, findings: bool = False
+    ) -> Job[Result]:
         """Return the job that computes a result, started now unless another session has."""
         key = (paper.name, params, findings)
         with self._lock:

@@ -16,7 +16,9 @@ def pick(current: str, *, fresh: bool) -> KnownModel:
         st.session_state["model"] = current
     with st.sidebar:
         name = st.selectbox(
-            "Model", list(listed), key="model",
+            "Model",
+            list(listed),
+            key="model",
             help="Short names, and models that were loaded on this machine: "
             "`python -m interp_core models --fetch FOLDER-OR-HUB-ID` adds one.",
         )

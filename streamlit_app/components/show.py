@@ -8,9 +8,9 @@ from urllib.parse import urlencode, urlsplit
 import altair as alt
 import pandas as pd
 import streamlit as st
+
 from components.state import to_address
 from components.work import plain
-
 from interp_core import exports
 from interp_core.charts import theme
 from interp_core.papers import Paper
@@ -22,13 +22,36 @@ def mode() -> exports.Mode:
     return "dark" if st.context.theme.type == "dark" else "light"
 
 
-def figure(chart: alt.TopLevelMixin, key: str, *, select: str | None = None) -> Any:
-    """Draw a chart in the page's theme; with ``select``, return what was clicked in it."""
+def figure(
+    chart: alt.TopLevelMixin, key: str, *, select: str | None = None, dim: bool = False
+) -> Any:
+    """Draw a chart in the page's theme; with ``select``, return what was clicked in it.
+
+    A dimmed chart shows what is being replaced.
+    """
     with alt.theme.enable("none"):
         spec = chart.to_dict()
     spec["config"] = theme.config(mode())
+    if dim:
+        spec["config"] |= {kind: {"opacity": 0.3} for kind in ("rect", "text", "point")}
     picking = {"on_select": "rerun", "selection_mode": select} if select else {}
-    return st.vega_lite_chart(spec=spec, theme=None, key=key, width="content", **picking)
+    # A container of fixed height scrolls by itself, so a wide figure never widens the page.
+    with st.container(height=_height(spec), border=False, key=f"frame-{key}"):
+        return st.vega_lite_chart(spec=spec, theme=None, key=key, width="content", **picking)
+
+
+def _height(spec: dict) -> int:
+    """Return the pixels that a figure takes, with room for title, axes and a scroll bar."""
+    panels = spec.get("vconcat", [spec])
+    return 110 + sum(_rows(panel) + 45 for panel in panels)
+
+
+def _rows(panel: dict) -> int:
+    height = panel.get("height", 300)
+    if isinstance(height, dict):  # so many pixels a row
+        rows = panel.get("layer", [panel])[0]["encoding"]["y"]["scale"]["domain"]
+        height = height["step"] * len(rows)
+    return int(height)
 
 
 def header(paper: Paper, method: str) -> None:
@@ -46,13 +69,15 @@ def findings(items: list[Finding]) -> None:
     if failing:
         names = "; ".join(plain(item.claim) for item in failing)
         st.markdown(f"**Does not hold on this model:** {names}.")
-    table = pd.DataFrame({
-        "Claim": [item.claim for item in items],
-        "Paper": [item.paper for item in items],
-        "Ours": [item.shown for item in items],
-        "": ["\u2713 holds" if item.holds else "\u2717 does not hold" for item in items],
-        "n": [f"{item.n:,} {item.of}" for item in items],
-    })
+    table = pd.DataFrame(
+        {
+            "Claim": [item.claim for item in items],
+            "Paper": [item.paper for item in items],
+            "Ours": [item.shown for item in items],
+            "": ["\u2713 holds" if item.holds else "\u2717 does not hold" for item in items],
+            "n": [f"{item.n:,} {item.of}" for item in items],
+        }
+    )
     st.table(table.map(plain).set_index("Claim"))
 
 
@@ -87,9 +112,11 @@ def provenance(result: Result) -> None:
     """Say in small print how a result came about."""
     p = result.provenance
     versions = ", ".join(f"{name} {version}" for name, version in p.versions.items())
-    st.caption(plain(
-        f"{p.model.id}, weights {p.model.weights}, run in {p.model.dtype}; "
-        f"sha256 {p.model.weights_sha256[:16]}; {p.seconds:.2f} s and "
-        f"{p.peak_memory / 1e9:.2f} GB on {p.device} ({p.blas}); "
-        f"{'nothing is random' if p.seed is None else f'seed {p.seed}'}; {versions}; {p.date}"
-    ))
+    st.caption(
+        plain(
+            f"{p.model.id}, weights {p.model.weights}, run in {p.model.dtype}; "
+            f"sha256 {p.model.weights_sha256[:16]}; {p.seconds:.2f} s and "
+            f"{p.peak_memory / 1e9:.2f} GB on {p.device} ({p.blas}); "
+            f"{'nothing is random' if p.seed is None else f'seed {p.seed}'}; {versions}; {p.date}"
+        )
+    )

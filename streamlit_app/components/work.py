@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
-from components.engine import engine, session_id
 
+from components.engine import engine, session_id
 from interp_core.models import catalogue
 from interp_core.models.loading import local_folder
 from interp_core.papers import Paper

@@ -132,11 +132,14 @@ def _read(
         final = readout.final(stream.unembed(pass_.final[0, where[part]]))
         finals.append((final.top, final.top_prob))
         known = following[part] >= 0
-        targets = np.stack([
-            final.top,
-            np.where(known, following[part], 0),
-            *(np.full(len(final.top), token) for token in watched),
-        ], axis=-1)
+        targets = np.stack(
+            [
+                final.top,
+                np.where(known, following[part], 0),
+                *(np.full(len(final.top), token) for token in watched),
+            ],
+            axis=-1,
+        )
         column = []
         for row, layer in enumerate(layers):
             logits = stream.unembed(pass_.states[layer][0, where[part]])
@@ -145,7 +148,7 @@ def _read(
         grid.append(column)
 
     def joined(name: str) -> np.ndarray:
-        """[layer, position, ...]"""
+        """Return a statistic as [layer, position, ...]."""
         columns = [np.stack([getattr(cell, name) for cell in column]) for column in grid]
         return np.concatenate(columns, axis=1)
 

@@ -54,15 +54,28 @@ def _estimate(m: Measured, row: np.ndarray) -> dict[str, Any]:
 
 
 def _identities(m: Measured) -> tuple[Finding, ...]:
-    common: dict[str, Any] = {"paper": "by definition", "ci": None, "n": m.n_positions, "of": "positions"}
+    common: dict[str, Any] = {
+        "paper": "by definition",
+        "ci": None,
+        "n": m.n_positions,
+        "of": "positions",
+    }
     return (
         Finding(
-            "last_row", "The last layer's readout is the model's own output (gap below 0.001)",
-            ours=m.output_gap, unit="nats at most", holds=m.output_gap < 1e-3, **common,
+            "last_row",
+            "The last layer's readout is the model's own output (gap below 0.001)",
+            ours=m.output_gap,
+            unit="nats at most",
+            holds=m.output_gap < 1e-3,
+            **common,
         ),
         Finding(
-            "attribution_sums", "Direct attributions add up to the logit (gap below 0.01)",
-            ours=m.attribution_gap, unit="logits at most", holds=m.attribution_gap < 1e-2, **common,
+            "attribution_sums",
+            "Direct attributions add up to the logit (gap below 0.01)",
+            ours=m.attribution_gap,
+            unit="logits at most",
+            holds=m.attribution_gap < 1e-2,
+            **common,
         ),
     )
 
@@ -71,15 +84,20 @@ def _inputs(m: Measured) -> tuple[Finding, ...]:
     loudest = 1 + int(m.input_share[1:, 0].argmax())
     return (
         Finding(
-            "embedding_is_input", "The embedding reads as the input token (at least 60%)",
-            "the input layer looks like the input", unit="share",
-            holds=bool(m.input_share[0, 0] >= 0.6), **_estimate(m, m.input_share[0]),
+            "embedding_is_input",
+            "The embedding reads as the input token (at least 60%)",
+            "the input layer looks like the input",
+            unit="share",
+            holds=bool(m.input_share[0, 0] >= 0.6),
+            **_estimate(m, m.input_share[0]),
         ),
         Finding(
             "input_discarded",
             f"No block reads as the input token (at most 15%; the most is layer {m.layers[loudest]})",
-            "the input is gone after the first layer", unit="share",
-            holds=bool(m.input_share[loudest, 0] <= 0.15), **_estimate(m, m.input_share[loudest]),
+            "the input is gone after the first layer",
+            unit="share",
+            holds=bool(m.input_share[loudest, 0] <= 0.15),
+            **_estimate(m, m.input_share[loudest]),
         ),
     )
 
@@ -93,7 +111,9 @@ def _convergence(m: Measured) -> tuple[Finding, ...]:
             "rank_falls",
             f"The final token's median rank never rises by more than 3, and is at most 5 "
             f"from layer {m.layers[near_end]} on",
-            "ranks collapse by the middle of the network", unit="rank (0 is top)", holds=settles,
+            "ranks collapse by the middle of the network",
+            unit="rank (0 is top)",
+            holds=settles,
             **_estimate(m, m.median_rank[near_end]),
         ),
         _monotone(m, "kl_monotone", 1),
@@ -101,8 +121,10 @@ def _convergence(m: Measured) -> tuple[Finding, ...]:
         Finding(
             "agreement_late",
             f"By layer {m.layers[deep]} the readout agrees with the output (at least 45%)",
-            "late layers hold better guesses", unit="share",
-            holds=bool(m.agreement[deep, 0] >= 0.45), **_estimate(m, m.agreement[deep]),
+            "late layers hold better guesses",
+            unit="share",
+            holds=bool(m.agreement[deep, 0] >= 0.45),
+            **_estimate(m, m.agreement[deep]),
         ),
     )
 
@@ -116,8 +138,10 @@ def _monotone(m: Measured, name: str, start: int) -> Finding:
         name,
         f"From layer {m.layers[start]} on, KL(final || layer) never rises "
         f"(largest step: layer {first} to {second})",
-        "smooth convergence to the final distribution", unit="nats",
-        holds=bool((steps[:, 1] <= 0).all()), **_estimate(m, steps[worst]),
+        "smooth convergence to the final distribution",
+        unit="nats",
+        holds=bool((steps[:, 1] <= 0).all()),
+        **_estimate(m, steps[worst]),
     )
 
 
@@ -129,6 +153,11 @@ def _crystallisation(m: Measured) -> Finding:
     return Finding(
         "crystallisation",
         f"The prompt's next token settles in the last third of the layers (from {bound} on)",
-        "guesses are refined late", ours=float(settled.mean()), unit="(mean layer)",
-        ci=(low, high), holds=bool(settled.mean() >= bound), n=len(settled), of="prompts",
+        "guesses are refined late",
+        ours=float(settled.mean()),
+        unit="(mean layer)",
+        ci=(low, high),
+        holds=bool(settled.mean() >= bound),
+        n=len(settled),
+        of="prompts",
     )

@@ -29,12 +29,19 @@ class Params:
     layers: Annotated[
         Range, Field(description="blocks to read, start:stop:stride; from 0 includes the embedding")
     ] = (0, None, 1)
-    positions: Annotated[
-        Range, Field(description="positions to read, start:stop:stride")
-    ] = (0, None, 1)
-    top_k: Annotated[int, Field(ge=1, le=100, description="most likely tokens to keep per cell")] = 10
+    positions: Annotated[Range, Field(description="positions to read, start:stop:stride")] = (
+        0,
+        None,
+        1,
+    )
+    top_k: Annotated[
+        int, Field(ge=1, le=100, description="most likely tokens to keep per cell")
+    ] = 10
     stream: Annotated[
-        Stream, Field(description="read the stream after the block or after attention, or a branch's output")
+        Stream,
+        Field(
+            description="read the stream after the block or after attention, or a branch's output"
+        ),
     ] = "resid_post"
     watch: Annotated[
         tuple[TokenText, ...],
@@ -46,15 +53,24 @@ class Params:
     ] = "auto"
     skip_first: Annotated[
         int,
-        Field(ge=0, le=64, description="leading positions left out of every average (0 is the attention sink)"),
+        Field(
+            ge=0,
+            le=64,
+            description="leading positions left out of every average (0 is the attention sink)",
+        ),
     ] = 1
 
 
 PRESETS: dict[str, Params] = {
     "A fact": Params(watch=(" Paris", " London")),
-    "A sum": Params(prompt="Two plus three equals five. Four plus five equals nine. Three plus three equals", watch=(" six", " five")),
+    "A sum": Params(
+        prompt="Two plus three equals five. Four plus five equals nine. Three plus three equals",
+        watch=(" six", " five"),
+    ),
     "A pattern": Params(prompt="red blue green red blue green red blue", watch=(" green", " red")),
-    "Agreement": Params(prompt="The keys that the old man had lost in the garden", watch=(" were", " was")),
+    "Agreement": Params(
+        prompt="The keys that the old man had lost in the garden", watch=(" were", " was")
+    ),
     "Code": Params(prompt="def add(a, b):\n    return a", watch=(" +", " -")),
     "A chat turn": Params(prompt="What is the capital of France?", chat=True),
 }

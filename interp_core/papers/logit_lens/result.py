@@ -74,8 +74,11 @@ class LogitLens(Result):
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
-        """Tidy tables: ``grid``, ``cells``, ``tokens``, ``watched``, ``attribution``, ``layers``,
-        and ``survey`` where the findings were measured."""
+        """Tidy tables.
+
+        ``grid``, ``cells``, ``tokens``, ``watched``, ``attribution``, ``layers``, and ``survey``
+        where the findings were measured.
+        """
         frames = {
             "grid": self._grid(),
             "cells": self._cells,
@@ -92,22 +95,25 @@ class LogitLens(Result):
         layer, position = self._index()
         known = np.broadcast_to(self.next_ids >= 0, self.kl.shape)
         probability = np.exp(self.log_prob)
-        return pd.DataFrame({
-            "layer": layer.ravel(),
-            "position": position.ravel(),
-            "input": [self.tokens[p] for p in position.ravel()],
-            "top": [self.vocabulary[i] for i in self.top_ids[:, :, 0].ravel()],
-            "top_probability": self.top_probs[:, :, 0].ravel(),
-            "entropy": self.entropy.ravel(),
-            "kl": self.kl.ravel(),
-            "final_rank": self.rank[:, :, 0].ravel(),
-            "final_probability": probability[:, :, 0].ravel(),
-            "agrees": (self.rank[:, :, 0] == 0).ravel(),
-            "next_rank": pd.array(np.where(known, self.rank[:, :, 1], -1).ravel(), "Int64")
-            .to_numpy(float, na_value=np.nan),
-            "next_probability": np.where(known, probability[:, :, 1], np.nan).ravel(),
-            "cross_entropy": np.where(known, -self.log_prob[:, :, 1], np.nan).ravel(),
-        }).assign(next_rank=lambda f: f["next_rank"].where(f["next_rank"] >= 0))
+        return pd.DataFrame(
+            {
+                "layer": layer.ravel(),
+                "position": position.ravel(),
+                "input": [self.tokens[p] for p in position.ravel()],
+                "top": [self.vocabulary[i] for i in self.top_ids[:, :, 0].ravel()],
+                "top_probability": self.top_probs[:, :, 0].ravel(),
+                "entropy": self.entropy.ravel(),
+                "kl": self.kl.ravel(),
+                "final_rank": self.rank[:, :, 0].ravel(),
+                "final_probability": probability[:, :, 0].ravel(),
+                "agrees": (self.rank[:, :, 0] == 0).ravel(),
+                "next_rank": pd.array(
+                    np.where(known, self.rank[:, :, 1], -1).ravel(), "Int64"
+                ).to_numpy(float, na_value=np.nan),
+                "next_probability": np.where(known, probability[:, :, 1], np.nan).ravel(),
+                "cross_entropy": np.where(known, -self.log_prob[:, :, 1], np.nan).ravel(),
+            }
+        ).assign(next_rank=lambda f: f["next_rank"].where(f["next_rank"] >= 0))
 
     def _grid(self) -> pd.DataFrame:
         """One row per layer, position and rank; the cell's statistics repeat on each."""
@@ -123,14 +129,16 @@ class LogitLens(Result):
     def _tokens(self) -> pd.DataFrame:
         """One row per position read: what stands there, what comes next, what the model says."""
         following = [self.vocabulary[i] if i >= 0 else None for i in self.next_ids]
-        return pd.DataFrame({
-            "position": self.positions,
-            "token": [self.tokens[p] for p in self.positions],
-            "token_id": [self.provenance.token_ids[p] for p in self.positions],
-            "next": following,
-            "final": [self.vocabulary[i] for i in self.final_top],
-            "crystallisation_layer": self.crystallised,
-        })
+        return pd.DataFrame(
+            {
+                "position": self.positions,
+                "token": [self.tokens[p] for p in self.positions],
+                "token_id": [self.provenance.token_ids[p] for p in self.positions],
+                "next": following,
+                "final": [self.vocabulary[i] for i in self.final_top],
+                "crystallisation_layer": self.crystallised,
+            }
+        )
 
     def _watched(self) -> pd.DataFrame:
         """One row per followed token, layer and position."""
@@ -139,13 +147,15 @@ class LogitLens(Result):
         names += [(self.vocabulary[int(i)], 2 + n) for n, i in enumerate(self.watched)]
         tables = []
         for name, target in names:
-            table = pd.DataFrame({
-                "target": name,
-                "layer": layer.ravel(),
-                "position": position.ravel(),
-                "rank": self.rank[:, :, target].ravel(),
-                "probability": np.exp(self.log_prob[:, :, target]).ravel(),
-            })
+            table = pd.DataFrame(
+                {
+                    "target": name,
+                    "layer": layer.ravel(),
+                    "position": position.ravel(),
+                    "rank": self.rank[:, :, target].ravel(),
+                    "probability": np.exp(self.log_prob[:, :, target]).ravel(),
+                }
+            )
             if target == 1:
                 table = table[np.broadcast_to(self.next_ids >= 0, self.kl.shape).ravel()]
             tables.append(table)
@@ -159,17 +169,21 @@ class LogitLens(Result):
         layers = [-1, *np.repeat(np.arange(n_layers), 2), n_layers]
         names = [[self.vocabulary[int(i)] for i in self.final_top]]
         names += [[self.vocabulary[int(i)]] * positions for i in self.watched]
-        return pd.DataFrame({
-            "target": np.repeat(
-                ["final top", *(self.vocabulary[int(i)] for i in self.watched)],
-                components * positions,
-            ),
-            "token": [names[t][p] for t in range(targets) for _ in kinds for p in range(positions)],
-            "position": np.tile(self.positions, targets * components),
-            "component": np.tile(np.repeat(kinds, positions), targets),
-            "layer": np.tile(np.repeat(layers, positions), targets),
-            "logit": self.attribution.ravel(),
-        })
+        return pd.DataFrame(
+            {
+                "target": np.repeat(
+                    ["final top", *(self.vocabulary[int(i)] for i in self.watched)],
+                    components * positions,
+                ),
+                "token": [
+                    names[t][p] for t in range(targets) for _ in kinds for p in range(positions)
+                ],
+                "position": np.tile(self.positions, targets * components),
+                "component": np.tile(np.repeat(kinds, positions), targets),
+                "layer": np.tile(np.repeat(layers, positions), targets),
+                "logit": self.attribution.ravel(),
+            }
+        )
 
     def _layers(self) -> pd.DataFrame:
         """One row per layer: means over the positions that averages include."""

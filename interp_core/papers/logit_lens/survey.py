@@ -19,7 +19,6 @@ from interp_core.params import parameters
 from interp_core.paths import SHIPPED
 from interp_core.results import Finding, Provenance, Result
 
-
 _PROMPTS = SHIPPED / "prompts.json"
 
 
@@ -71,14 +70,16 @@ class Survey(Result):
         """``layers``: one row per layer and statistic, with its interval."""
         statistics = ("kl", "entropy", "agreement", "median_rank", "input_share")
         tables = [
-            pd.DataFrame({
-                "layer": self.layers,
-                "statistic": name,
-                "value": getattr(self, name)[:, 0],
-                "low": getattr(self, name)[:, 1],
-                "high": getattr(self, name)[:, 2],
-                "n": self.n_positions,
-            })
+            pd.DataFrame(
+                {
+                    "layer": self.layers,
+                    "statistic": name,
+                    "value": getattr(self, name)[:, 0],
+                    "low": getattr(self, name)[:, 1],
+                    "high": getattr(self, name)[:, 2],
+                    "n": self.n_positions,
+                }
+            )
             for name in statistics
         ]
         return {"layers": pd.concat(tables, ignore_index=True)}
@@ -139,9 +140,18 @@ def summarise(cells: list[dict[str, np.ndarray]], provenance: Provenance) -> Sur
         n_positions=sum(cell["kl"].shape[1] for cell in kept),
     )
     return Survey(
-        params, provenance, findings(measured), len(kept), measured.n_positions, layers,
-        measured.kl, measured.entropy, measured.agreement, measured.median_rank,
-        measured.input_share, measured.crystallisation,
+        params,
+        provenance,
+        findings(measured),
+        len(kept),
+        measured.n_positions,
+        layers,
+        measured.kl,
+        measured.entropy,
+        measured.agreement,
+        measured.median_rank,
+        measured.input_share,
+        measured.crystallisation,
     )
 
 
@@ -156,5 +166,3 @@ def _crystallised(agrees: np.ndarray, layers: np.ndarray) -> int:
     """Return the first layer from which ``agrees`` [layer] is true to the end."""
     later = np.flatnonzero(~agrees)
     return int(layers[later[-1] + 1]) if len(later) else int(layers[0])
-
-

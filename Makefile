@@ -1,0 +1,59 @@
+# Each target does its own set-up and can be run again.
+PYTHON ?= python3
+PORT ?= 8501
+VENV := .venv
+PY := $(VENV)/bin/python
+
+.PHONY: app test lint report bench results clean
+
+app: $(VENV)/.app ## open Lensbook in the browser
+	@echo "== the default model (93 MB, fetched and converted once)"
+	@$(PY) -m interp_core models --fetch SmolLM2-135M-Instruct > /dev/null
+	@echo "== Lensbook on http://localhost:$(PORT)"
+	@$(VENV)/bin/streamlit run streamlit_app/app.py --server.port $(PORT)
+
+test: $(VENV)/.app $(VENV)/.test lint ## run every test, browser included
+	@$(PY) -m interp_core models --fetch SmolLM2-135M-Instruct > /dev/null
+	@sh scripts/install_browser.sh $(PY)
+	@$(PY) -m pytest
+
+lint: $(VENV)/.test
+	@echo "== ruff"
+	@$(VENV)/bin/ruff check
+
+report: $(VENV)/.app $(VENV)/.report ## build the static site into reports/_site
+	@$(PY) reports/build.py
+
+bench: .venv-bench/.installed ## measure against PyTorch and TransformerLens
+	@.venv-bench/bin/python benchmarks/logit_lens.py
+
+results: $(VENV)/.app ## compute again the results that ship
+	@$(PY) scripts/ship_results.py
+
+clean:
+	rm -rf $(VENV) .venv-bench reports/_site
+
+$(VENV)/bin/python:
+	@echo "== creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.app: requirements.txt pyproject.toml | $(VENV)/bin/python
+	@echo "== installing Lensbook"
+	@$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt -e .
+	@touch $@
+
+$(VENV)/.report: reports/requirements.txt | $(VENV)/.app
+	@echo "== installing what reports need"
+	@$(PY) -m pip install -q --disable-pip-version-check -r reports/requirements.txt
+	@touch $@
+
+$(VENV)/.test: tests/requirements.txt | $(VENV)/.app $(VENV)/.report
+	@echo "== installing what tests need"
+	@$(PY) -m pip install -q --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+.venv-bench/.installed: requirements.txt benchmarks/requirements.txt
+	@echo "== creating .venv-bench"
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check -r benchmarks/requirements.txt -r requirements.txt -e .
+	@touch $@

@@ -1,0 +1,269 @@
+"""The app as a browser sees it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from conftest import CONVERTED
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FIRST = "/logit-lens"
+JAPAN = f"{FIRST}?prompt=The+capital+of+Japan+is"
+LONG = " ".join(f"{n} green bottles hang on the wall of house {n};" for n in range(60))
+
+pytestmark = pytest.mark.browser
+
+
+def serve(cache: Path) -> tuple[subprocess.Popen, str]:
+    """Start the app with a cache of its own; return its process and its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app/app.py"]
+    options = ["--server.port", str(port), "--server.headless", "true"]
+    environment = {**os.environ, "LENSBOOK_CACHE": str(cache)}
+    process = subprocess.Popen(
+        [*command, *options],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://localhost:{port}"
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
+            return process, address
+        except OSError:
+            time.sleep(0.25)
+    process.kill()
+    raise RuntimeError("the app did not start within 30 seconds")
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """The app, with the default model at hand."""
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "models").mkdir()
+    (cache / "models" / CONVERTED.name).symlink_to(CONVERTED)
+    process, address = serve(cache)
+    yield address
+    process.terminate()
+    assert process.wait(30) in (0, -15), "the app did not exit cleanly"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, or a loud reason why not."""
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    with sync_playwright() as playwright:
+        try:
+            running = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        except Exception as error:
+            pytest.skip(f"NO BROWSER: the app was not tested ({str(error).splitlines()[0]})")
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser):
+    """A new browser context: nothing of an earlier visit."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def open_(page: Page, address: str) -> Page:
+    page.goto(address)
+    expect(figure(page)).to_be_visible(timeout=60_000)
+    return page
+
+
+def figure(page: Page):
+    return page.locator("svg.marks").first
+
+
+def says(page: Page, text: str) -> None:
+    """Wait until the main figure holds a token."""
+    expect(figure(page)).to_contain_text(text, timeout=60_000)
+
+
+def type_prompt(page: Page, text: str) -> None:
+    page.get_by_role("textbox", name="Prompt").fill(text)
+    page.keyboard.press("Control+Enter")
+
+
+def address_has(page: Page, text: str) -> None:
+    page.wait_for_function("text => location.href.includes(text)", arg=text, timeout=30_000)
+
+
+def test_first_visit_shows_shipped_results_without_a_model_or_another_host(browser, tmp_path):
+    process, address = serve(tmp_path)
+    try:
+        page = browser.new_page()
+        hosts = set()
+        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+        open_(page, address + FIRST)
+        says(page, "·Paris")
+        expect(page.get_by_text("of 8,192 tokens")).to_be_visible()
+        assert hosts == {address.split("/")[2]}
+        type_prompt(page, "The capital of Japan is")
+        expect(page.get_by_role("button", name="Fetch SmolLM2")).to_be_visible(timeout=30_000)
+        page.close()
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_home_opens_the_built_paper_and_no_other(page, app):
+    page.goto(app)
+    expect(page.get_by_text("Not built yet.")).to_have_count(5, timeout=30_000)
+    page.get_by_role("link", name="Open").click()
+    says(page, "·Paris")
+    address_has(page, FIRST)
+
+
+def test_controls_write_the_address_and_a_fresh_browser_reads_it(page, browser, app):
+    open_(page, app + FIRST)
+    type_prompt(page, "The capital of Japan is")
+    says(page, "·Tokyo")
+    address_has(page, "prompt=The+capital+of+Japan+is")
+    page.get_by_role("slider", name="Every n-th layer").focus()
+    page.keyboard.press("ArrowRight")
+    address_has(page, "layers=0%3A%3A2")
+    page.get_by_test_id("stButtonGroup").get_by_text("Attribution").click()
+    address_has(page, "view_support=attribution")
+    expect(page.get_by_text(re.compile("Direct logit attribution"))).to_be_visible()
+    marks = figure(page).text_content()
+    again = browser.new_context().new_page()
+    open_(again, page.evaluate("location.href"))
+    says(again, "·Tokyo")
+    expect(again.get_by_text(re.compile("Direct logit attribution"))).to_be_visible()
+    expect(again.get_by_role("textbox", name="Prompt")).to_have_value("The capital of Japan is")
+    assert figure(again).text_content() == marks
+    again.context.close()
+
+
+def test_a_click_reads_the_cell_and_the_link_keeps_it(page, app):
+    open_(page, app + JAPAN)
+    says(page, "·Tokyo")
+    figure(page).get_by_text("·capital", exact=True).first.click()
+    address_has(page, "view_cell=")
+    expect(page.get_by_text(re.compile(r"At layer \d+, position \d"))).to_be_visible()
+    line = page.get_by_text(re.compile(r"At layer \d+, position \d")).text_content()
+    again = open_(page, page.evaluate("location.href"))
+    expect(again.get_by_text(line)).to_be_visible(timeout=30_000)
+
+
+def test_two_browsers_each_get_their_own_answer(browser, app):
+    prompts = {"The capital of Italy is": "·Rome", "The capital of Spain is": "·Madrid"}
+    pages = [open_(browser.new_context().new_page(), app + FIRST) for _ in prompts]
+    for page, prompt in zip(pages, prompts, strict=True):
+        type_prompt(page, prompt)
+    for page, answer in zip(pages, prompts.values(), strict=True):
+        says(page, answer)
+        page.context.close()
+
+
+def test_a_long_run_shows_progress_and_can_be_cancelled(page, app):
+    open_(page, app + FIRST)
+    type_prompt(page, LONG)
+    expect(page.get_by_text(re.compile(r"reading layers \d+ of \d+: \d+ s, about"))).to_be_visible(
+        timeout=60_000
+    )
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Cancelled.")).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(LONG)
+    type_prompt(page, "The capital of Japan is")
+    says(page, "·Tokyo")
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("   ", "prompt: '   ' is not accepted; accepted: text that is not empty"),
+        (LONG * 3, "accepted: 1 to 1024"),
+    ],
+)
+def test_bad_prompts_get_one_message_and_stay(page, app, typed, message):
+    open_(page, app + FIRST)
+    type_prompt(page, typed)
+    expect(page.get_by_test_id("stAlert")).to_contain_text(message, timeout=60_000)
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(typed)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("top_k=0", "top_k: '0' is not accepted"),
+        ("model=/etc", "model: '/etc' is not accepted in a link"),
+        ("nonsense=1", "nonsense: no such parameter"),
+        ("layers=40:50", "layers: 40:50 is not accepted"),
+    ],
+)
+def test_bad_links_get_one_message(page, app, query, message):
+    page.goto(f"{app}{FIRST}?{query}")
+    expect(page.get_by_test_id("stAlert").first).to_contain_text(message, timeout=60_000)
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def test_a_link_to_a_model_that_is_not_here_fetches_nothing_by_itself(page, app):
+    page.goto(f"{app}{FIRST}?model=gpt2")
+    expect(page.get_by_role("button", name="Fetch gpt2 (0.5 GB)")).to_be_visible(timeout=30_000)
+
+
+def test_markup_in_a_prompt_is_text(page, app):
+    page.on("dialog", lambda dialog: pytest.fail("a prompt ran as a script"))
+    open_(page, app + FIRST)
+    type_prompt(page, "<script>alert(1)</script> <img src=x onerror=alert(1)> \u202eabc 🙂")
+    expect(page.get_by_test_id("tokens")).to_contain_text("script", timeout=30_000)
+    says(page, "script")
+    assert page.locator("[data-testid=tokens] img, [data-testid=tokens] script").count() == 0
+
+
+def test_downloads_and_code(page, app, tmp_path):
+    open_(page, app + JAPAN)
+    says(page, "·Tokyo")
+    page.get_by_role("button", name="Download data").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="grid.csv").click()
+    download.value.save_as(tmp_path / "grid.csv")
+    assert " Tokyo" in (tmp_path / "grid.csv").read_text()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Download figure").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="grid.svg").click()
+    download.value.save_as(tmp_path / "grid.svg")
+    assert "·Tokyo" in (tmp_path / "grid.svg").read_text()
+    page.keyboard.press("Escape")
+    page.get_by_text("Python", exact=True).click()
+    expect(page.get_by_text("logit_lens.run(model, params)")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_narrow_pages_never_scroll_sideways(browser, app, scheme):
+    context = browser.new_context(viewport={"width": 420, "height": 900}, color_scheme=scheme)
+    page = open_(context.new_page(), app + FIRST)
+    says(page, "·Paris")
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
+    context.close()
