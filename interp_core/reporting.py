@@ -115,7 +115,7 @@ def app_link(paper: str, query: str, text: str) -> Markdown:
 
 
 def _address(paper: str, query: str) -> str:
-    base = os.environ.get("LENSBOOK_APP_URL", DEFAULT_APP_URL).rstrip("/")
+    base = (os.environ.get("LENSBOOK_APP_URL") or DEFAULT_APP_URL).rstrip("/")
     return f"{base}/{paper}?{query}" if query else f"{base}/{paper}"
 
 
@@ -131,7 +131,7 @@ def _provenance(result: Result) -> dict[str, str]:
         "Model": f"{model.id} ({model.n_layers} layers, width {model.d_model}, {model.d_vocab:,} tokens)",
         "Source": model.source,
         "Weights": f"{model.weights}, run in {model.dtype}",
-        "Weights, SHA-256": f"{model.weights_sha256[:16]}…",
+        "Weights hash": f"{model.weights_sha256[:16]}…",
         "Device": f"{record.device} ({record.blas})",
         "Time": f"{record.seconds:,.1f} s",
         "Peak memory": f"{record.peak_memory / 1e9:.2f} GB",

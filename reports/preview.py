@@ -46,10 +46,10 @@ def build(source: Path = REPORTS, target: Path = SITE) -> Path:
     config = yaml.safe_load((source / "_quarto.yml").read_text(encoding="utf-8"))
     site = Site(source.resolve(), target, config)
     shutil.rmtree(target, ignore_errors=True)
-    _copy_library(target / LIBRARY)
     for page in site.pages():
         print(f"  {page.relative_to(site.source)}", flush=True)
         _render(page, site)
+    _copy_library(target / LIBRARY)
     return target / "index.html"
 
 

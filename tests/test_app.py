@@ -168,8 +168,8 @@ def test_a_click_reads_the_cell_and_the_link_keeps_it(page, app):
     says(page, "·Tokyo")
     figure(page).get_by_text("·capital", exact=True).first.click()
     address_has(page, "view_cell=")
-    expect(page.get_by_text(re.compile(r"At layer \d+, position \d"))).to_be_visible()
-    line = page.get_by_text(re.compile(r"At layer \d+, position \d")).text_content()
+    expect(page.get_by_text(re.compile(r"At .+, position \d"))).to_be_visible()
+    line = page.get_by_text(re.compile(r"At .+, position \d")).text_content()
     again = open_(page, page.evaluate("location.href"))
     expect(again.get_by_text(line)).to_be_visible(timeout=30_000)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
 import mlx.core as mx
-import mlx.nn as nn
 import mlx_lm.utils
 import numpy as np
 import pytest
@@ -21,8 +21,6 @@ from interp_core.models import architectures, catalogue, default, dialects, gguf
 from interp_core.models.loading import ModelError
 from interp_core.papers import logit_lens
 from interp_core.params import ParameterError
-from interp_core.paths import cache_dir
-from interp_core.residual import Part, ResidualStream, Site
 from interp_core.runtime import on_compute_thread
 
 QUANTISED = {
@@ -56,14 +54,8 @@ def logits(model) -> np.ndarray:
     return np.array(model.stream.run(mx.array(TOKENS)).logits)
 
 
-def copy_of(name: str, folder: Path, **config) -> Path:
-    """Copy a reference checkpoint, with entries of its config replaced (None removes one)."""
-    shutil.copytree(REFERENCE / name, folder)
-    (folder / "expected.safetensors").unlink()
-    written = json.loads((folder / "config.json").read_text()) | config
-    written = {key: value for key, value in written.items() if value is not None}
-    (folder / "config.json").write_text(json.dumps(written))
-    return folder
+def copy_of(name: str, folder: Path) -> Path:
+    return shutil.copytree(REFERENCE / name, folder)
 
 
 def refusal(name) -> str:
@@ -72,3 +64,235 @@ def refusal(name) -> str:
         load_model(name)
     assert "\n" not in str(raised.value)
     return str(raised.value)
+
+
+WRONG_NORMS = {
+    "llama": {"mlp_norm": "input_layernorm"}, "mistral": {"attn_norm": None},
+    "qwen2": {"attn_norm": "post_attention_layernorm"}, "qwen3": {"mlp_norm": None},
+    "phi3": {"attn_norm": "post_attention_layernorm"}, "gemma": {"scaled_embedding": False},
+    "gemma2": {"attn_post": None}, "gemma3_text": {"mlp_post": "post_attention_layernorm"},
+    "olmo2": {"mlp_post": None}, "gpt2": {"mlp_norm": "ln_1"}, "gpt_neox": {"mlp_norm": None},
+}
+
+
+@pytest.mark.parametrize("name", WRONG_NORMS)
+def test_a_wrong_row_of_the_table_fails_the_self_check(name, monkeypatch):
+    right = architectures.ARCHITECTURES[name]
+    load_model(REFERENCE / name)
+    wrong = dataclasses.replace(right, **WRONG_NORMS[name])
+    monkeypatch.setitem(architectures.ARCHITECTURES, name, wrong)
+    assert "departs from mlx-lm's forward" in refusal(REFERENCE / name)
+
+
+def test_unknown_names_list_what_is_accepted():
+    message = refusal("no-such-model")
+    for accepted in ("SmolLM2-135M-Instruct", "gpt2", "hub id", "folder", ".gguf"):
+        assert accepted in message
+
+
+def without(file: str):
+    return lambda folder: (folder / file).unlink()
+
+
+def write(name: str, text: str):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def cut_short(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def set_config(**entries):
+    return lambda folder: (folder / "config.json").write_text(
+        json.dumps(json.loads((folder / "config.json").read_text()) | entries)
+    )
+
+
+BROKEN_FOLDERS = {
+    "no weights": (without("model.safetensors"), "holds no model.*safetensors"),
+    "pickle only": (pickled, "never unpickled"),
+    "no config": (without("config.json"), "has no config.json"),
+    "cut short": (cut_short, "model.safetensors is damaged or cut short"),
+    "not safetensors": (write("model.safetensors", "<html>"), "damaged or cut short"),
+    "config no JSON": (write("config.json", "{"), "config.json is not JSON"),
+    "config a list": (write("config.json", "[]"), "names no model_type"),
+    "family": (set_config(model_type="mamba"), "'mamba' is not supported; supported: llama, .*neox"),
+    "activation": (set_config(hidden_act="relu"), "activation 'relu'; supported for llama: silu"),
+    "layers": (set_config(num_hidden_layers=None), "does not say how many layers"),
+    "shapes": (set_config(hidden_size=32), "cannot be loaded: .*shape"),
+    "more layers": (set_config(num_hidden_layers=4), "cannot be loaded: .*[Mm]issing"),
+    "experts": (set_config(num_local_experts=8), "mixture of experts is not supported"),
+    "tokenizer": (write("tokenizer.json", "{}"), "not a readable tokenizer"),
+    "code": (set_config(model_file="evil.py"), "cannot be loaded: .*evil.py"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_FOLDERS)
+def test_broken_folders_are_refused(case, tmp_path):
+    change, message = BROKEN_FOLDERS[case]
+    folder = copy_of("llama", tmp_path / "model")
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    change(folder)
+    assert re.search(message, refused := refusal(folder)), refused
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_model_without_tokenizer_runs_ids_only(tmp_path):
+    folder = copy_of("llama", tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    model = load_model(folder)
+    np.testing.assert_array_equal(logits(model), logits(load_model(REFERENCE / "llama")))
+    with pytest.raises(ParameterError, match=r"^model: .*model has no tokenizer.json; text needs one$"):
+        logit_lens.run(model, logit_lens.Params(prompt="a"))
+
+
+@on_compute_thread
+def save_as_mlx(name: str, folder: Path) -> None:
+    """Save a checkpoint as ``mlx_lm.convert`` does: sanitised weights, mlx-lm's names."""
+    config = loading._read_config(REFERENCE / name)
+    full = dialects.normalise(config, loading._tensor_names(REFERENCE / name))
+    model, _ = mlx_lm.utils.load_model(
+        REFERENCE / name, model_config=full, get_model_classes=dialects.model_classes
+    )
+    mlx_lm.utils.save_model(folder, model)
+    mlx_lm.utils.save_config(config, folder / "config.json")
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_an_mlx_folder_gives_the_same_logits(name, tmp_path):
+    save_as_mlx(name, tmp_path / "mlx")
+    found, expected = load_model(tmp_path / "mlx"), load_model(REFERENCE / name)
+    np.testing.assert_allclose(logits(found), logits(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", QUANTISED)
+def test_quantised_folders_load(name, tmp_path):
+    write_mlx_folder(tmp_path / name, *QUANTISED[name])
+    write_mlx_folder(tmp_path / "whole", QUANTISED[name][0])
+    model, whole = load_model(tmp_path / name), load_model(tmp_path / "whole")
+    bits = QUANTISED[name][1]
+    assert model.info.weights == f"{bits}-bit" and model.info.dtype == "float32"
+    found, expected = logits(model), logits(whole)
+    correlation = np.corrcoef(found.ravel(), expected.ravel())[0, 1]
+    assert {4: 0.5, 8: 0.99}[bits] < correlation < 0.999999
+
+
+@pytest.mark.parametrize("error", [OSError("offline"), ConnectionError("refused\nsecond line")])
+def test_no_network_is_one_clear_line(error, monkeypatch):
+    def offline(*_, **__):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    for name in ("some-org/some-model", "pythia-70m"):
+        message = refusal(name)
+        assert "could not be fetched from the hub" in message and "no network" in message
+        assert "second line" not in message
+
+
+def test_digests_are_of_the_weights(tmp_path, monkeypatch):
+    one = load_model(copy_of("llama", tmp_path / "one")).info
+    assert one.weights_sha256 == gguf.sha256(REFERENCE / "llama" / "model.safetensors")
+    assert load_model(copy_of("llama", tmp_path / "two")).info.fingerprint == one.fingerprint
+    assert one.id == f"one@{one.weights_sha256[:8]}"
+    sharded = load_model(REFERENCE / "llama_sharded").info.weights_sha256
+    assert len(sharded) == 64 and sharded != one.weights_sha256
+    monkeypatch.setattr(gguf, "sha256", lambda _: pytest.fail("digested again"))
+    assert loading.weights_sha256(tmp_path / "one") == one.weights_sha256
+    monkeypatch.undo()
+    shutil.copy(REFERENCE / "qwen3" / "model.safetensors", tmp_path / "one")
+    assert loading.weights_sha256(tmp_path / "one") != one.weights_sha256
+
+
+def test_what_was_loaded_can_be_named(tmp_path):
+    info = load_model(copy_of("gpt2", tmp_path / "mine")).info
+    known = catalogue.find(info.id.upper())
+    assert (known.fingerprint, known.n_layers, known.context) == (info.fingerprint, 3, 32)
+    assert load_model(info.id).info == dataclasses.replace(info)
+    assert info.n_heads == 4 and info.d_model == 24 and info.d_vocab == 264
+
+
+def test_the_default_model(model):
+    shipped = catalogue.find(catalogue.DEFAULT)
+    assert model.info.fingerprint == shipped.fingerprint
+    assert (model.info.n_layers, model.info.context) == (shipped.n_layers, shipped.context)
+    assert default.folder().name == model.info.id
+
+
+LLAMA_CPP = {hf: gguf_name for gguf_name, hf in gguf._NAMES.items()}
+TWO_IN_ONE = {"self_attn.q_proj": 4, "self_attn.k_proj": 2}
+
+
+@on_compute_thread
+def write_gguf(file: Path, **metadata) -> Path:
+    """Write the tiny Llama as llama.cpp does: its names, and rotary rows in pairs."""
+    tensors = {}
+    for name, value in mx.load(str(REFERENCE / "llama" / "model.safetensors")).items():
+        layer, part = re.fullmatch(r"(?:model\.layers\.(\d+)\.)?(.*)\.weight", name).groups()
+        if heads := TWO_IN_ONE.get(part):
+            rows, columns = value.shape
+            value = value.reshape(heads, 2, -1, columns).swapaxes(1, 2).reshape(rows, columns)
+        block = f"blk.{layer}." if layer else ""
+        tensors[f"{block}{LLAMA_CPP[part]}.weight"] = mx.contiguous(value)
+    tokenizer = json.loads((REFERENCE / "llama" / "tokenizer.json").read_text())
+    names = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
+    sizes = {"embedding_length": 24, "block_count": 3, "feed_forward_length": 32,
+             "attention.head_count": 4, "attention.head_count_kv": 2, "context_length": 32}
+    mx.save_gguf(str(file), tensors, {
+        "general.architecture": "llama", "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "smollm", "tokenizer.ggml.tokens": names,
+        "tokenizer.ggml.merges": [" ".join(pair) for pair in tokenizer["model"]["merges"]],
+        "tokenizer.ggml.token_type": mx.array([3] * 3 + [1] * 261, mx.int32),
+        "tokenizer.ggml.bos_token_id": mx.array(0), "tokenizer.ggml.eos_token_id": mx.array(2),
+        **{f"llama.{name}": mx.array(size, mx.uint32) for name, size in sizes.items()},
+        "llama.attention.layer_norm_rms_epsilon": mx.array(1e-3),
+        "llama.rope.freq_base": mx.array(10000.0), **metadata,
+    })
+    return file
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("LENSBOOK_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "models"
+
+
+def test_a_gguf_gives_the_same_logits(tmp_path, cache):
+    model, expected = load_model(write_gguf(tmp_path / "tiny.gguf")), load_model(REFERENCE / "llama")
+    np.testing.assert_allclose(logits(model), logits(expected), atol=1e-5)
+    assert model.info.weights == "GGUF" and model.info.context == 32
+    assert model.info.weights_sha256 == gguf.sha256(tmp_path / "tiny.gguf")
+    assert model.tokenizer.encode("the cat") == expected.tokenizer.encode("the cat")
+    folder = cache / f"tiny-{model.info.weights_sha256[:8]}"
+    assert sorted(f.name for f in cache.iterdir() if f.is_dir()) == [folder.name]
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    load_model(tmp_path / "tiny.gguf")
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("target", ["mlx.core.save_safetensors", "os.replace", "json.dumps"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_a_killed_conversion_leaves_nothing(target, error, tmp_path, cache, monkeypatch):
+    file = write_gguf(tmp_path / "tiny.gguf")
+
+    def killed(*_, **__):
+        raise error
+
+    monkeypatch.setattr(target, killed)
+    with pytest.raises(BaseException) as raised:
+        load_model(file)
+    assert isinstance(raised.value, KeyboardInterrupt | ModelError)
+    assert error is KeyboardInterrupt or "No space left on device" in str(raised.value)
+    assert list(cache.iterdir()) == []
+
+
+def test_other_ggufs_are_refused(tmp_path, cache):
+    other = write_gguf(tmp_path / "other.gguf", **{"general.architecture": "qwen2"})
+    assert "GGUF files are read for Llama models with SmolLM's tokenizer" in refusal(other)
+    (tmp_path / "text.gguf").write_text("<html>")
+    assert "not a readable GGUF" in refusal(tmp_path / "text.gguf")
+    assert list(cache.iterdir()) == []

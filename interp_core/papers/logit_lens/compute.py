@@ -210,7 +210,7 @@ def _survey(model: LanguageModel) -> Survey:
         for done, prompt in enumerate(all_prompts):
             report("measuring the findings", done, len(all_prompts))
             cells.append(_measure(model, prompt["prompt"]))
-    return summarise(cells, recorder.provenance(model.info, []))
+    return summarise(cells, recorder.provenance(model.info, [], SurveyParams().seed))
 
 
 def _measure(model: LanguageModel, prompt: str) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 from interp_core import bootstrap
 from interp_core.results import Finding
 
-_LAST_THIRD, _NEAR_END, _DEEP = 2 / 3, 25 / 30, 28 / 30
+_MIDDLE, _LAST_THIRD, _NEAR_END, _DEEP = 1 / 2, 2 / 3, 25 / 30, 28 / 30
 """Depths at which claims are tested: the shares of blocks that have run."""
 
 
@@ -103,19 +103,9 @@ def _inputs(m: Measured) -> tuple[Finding, ...]:
 
 
 def _convergence(m: Measured) -> tuple[Finding, ...]:
-    near_end, deep = _at(m, _NEAR_END), _at(m, _DEEP)
-    rank = m.median_rank[:, 0]
-    settles = bool(np.diff(rank[1:]).max() <= 3 and (rank[near_end:] <= 5).all())
+    deep = _at(m, _DEEP)
     return (
-        Finding(
-            "rank_falls",
-            f"The final token's median rank never rises by more than 3, and is at most 5 "
-            f"from layer {m.layers[near_end]} on",
-            "ranks collapse by the middle of the network",
-            unit="rank (0 is top)",
-            holds=settles,
-            **_estimate(m, m.median_rank[near_end]),
-        ),
+        *_ranks(m),
         _monotone(m, "kl_monotone", 1),
         _monotone(m, "kl_late", _at(m, _LAST_THIRD)),
         Finding(
@@ -129,6 +119,32 @@ def _convergence(m: Measured) -> tuple[Finding, ...]:
     )
 
 
+def _ranks(m: Measured) -> tuple[Finding, ...]:
+    rank = m.median_rank[:, 0]
+    middle, near_end = _at(m, _MIDDLE), _at(m, _NEAR_END)
+    settles = bool(np.diff(rank[1:]).max() <= 3 and (rank[near_end:] <= 5).all())
+    unit = "(0 is the likeliest)"
+    return (
+        Finding(
+            "rank_falls",
+            "The final token's median rank never rises by more than 3, and is at most 5 "
+            f"from layer {m.layers[near_end]} on",
+            "ranks fall through the layers",
+            unit=unit,
+            holds=settles,
+            **_estimate(m, m.median_rank[near_end]),
+        ),
+        Finding(
+            "rank_middle",
+            f"Half-way, at layer {m.layers[middle]}, the median rank is at most 5 already",
+            "ranks collapse by the middle of the network",
+            unit=unit,
+            holds=bool(rank[middle] <= 5),
+            **_estimate(m, m.median_rank[middle]),
+        ),
+    )
+
+
 def _monotone(m: Measured, name: str, start: int) -> Finding:
     """Test whether KL only falls from row ``start`` on: no rise that its interval sets above 0."""
     steps = m.kl_step[start:]
@@ -136,8 +152,8 @@ def _monotone(m: Measured, name: str, start: int) -> Finding:
     first, second = m.layers[start + worst], m.layers[start + worst + 1]
     return Finding(
         name,
-        f"From layer {m.layers[start]} on, KL(final || layer) never rises "
-        f"(largest step: layer {first} to {second})",
+        f"From layer {m.layers[start]} on, KL(final || layer) shows no rise whose interval is "
+        f"above 0 (largest step: layer {first} to {second})",
         "smooth convergence to the final distribution",
         unit="nats",
         holds=bool((steps[:, 1] <= 0).all()),

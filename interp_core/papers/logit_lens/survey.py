@@ -43,6 +43,7 @@ class Survey(Result):
     """Statistics by layer over many prompts, with 95% intervals from resampling prompts."""
 
     paper: ClassVar[str] = "logit-lens-survey"
+    version: ClassVar[int] = 2
 
     params: SurveyParams
     provenance: Provenance

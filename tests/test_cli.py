@@ -1,0 +1,253 @@
+"""The command line: the documented JSON, files that parse, links, and one line for bad input."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import REFERENCE
+
+from interp_core import cli, load_model
+from interp_core.models import catalogue
+from interp_core.papers import PAPERS
+from interp_core.papers.logit_lens import PRESETS, Params
+from interp_core.params import to_query
+
+EIFFEL = "The Eiffel Tower is located in the city of"
+KEYS = {"paper", "params", "model", "summary", "findings", "frames", "provenance", "link"}
+FRAMES = {"grid", "cells", "tokens", "watched", "attribution", "layers", "survey"}
+FINDING = {"id", "claim", "paper", "ours", "unit", "ci", "holds", "n", "of"}
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process; return its status, output and errors."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        try:
+            status = cli.main(list(arguments))
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_the_eiffel_prompt_as_json(run):
+    status, out, err = run("logit-lens", "--prompt", EIFFEL, "--json", "-")
+    assert (status, err) == (0, "")
+    result = json.loads(out)
+    assert set(result) == KEYS and set(result["frames"]) == FRAMES
+    assert result["paper"] == "logit-lens" and result["model"] == catalogue.DEFAULT
+    assert result["summary"]["final_token"] == " Paris"
+    assert result["summary"]["final_probability"] == pytest.approx(0.70, abs=0.01)
+    assert result["params"]["prompt"] == EIFFEL and set(result["params"]) == set(vars(Params()))
+    assert len(result["findings"]) == 9
+    assert all(set(finding) == FINDING for finding in result["findings"])
+    last = [row for row in result["frames"]["grid"] if row["layer"] == 29 and row["rank"] == 0][-1]
+    assert last["token"] == " Paris"
+    assert last["probability"] == pytest.approx(result["summary"]["final_probability"], abs=1e-4)
+    assert {"layer", "position", "rank", "token", "probability"} <= set(last)
+    assert len(result["provenance"]["model"]["weights_sha256"]) == 64
+
+
+def test_a_new_prompt_is_computed_on_the_default_model(run):
+    status, out, _ = run("logit-lens", "--prompt", "The capital of Japan is", "--top-k", "2",
+                         "--layers", "28:", "--watch", " Tokyo", " Paris", "--json", "-")
+    result = json.loads(out)
+    assert status == 0 and result["summary"]["final_token"] == " Tokyo"
+    assert {row["layer"] for row in result["frames"]["grid"]} == {28, 29}
+    watched = {row["target"] for row in result["frames"]["watched"]}
+    assert {" Tokyo", " Paris"} <= watched and len(result["findings"]) == 9
+
+
+def test_text_for_people(run):
+    status, out, err = run("logit-lens")
+    assert (status, err) == (0, "") and "final_token: ' Paris'" in out
+    assert out.count("  holds  ") == 8 and out.count("  fails  ") == 1
+    assert "link: /logit-lens" in out and catalogue.DEFAULT in out
+
+
+def test_written_files_parse_back(run, tmp_path):
+    status, out, err = run("logit-lens", "--out", str(tmp_path / "new" / "folder"))
+    files = {file.name: file.read_bytes() for file in (tmp_path / "new" / "folder").iterdir()}
+    assert status == 0 and out == "" and f"{len(files)} files in " in err
+    kinds = {name.rsplit(".", 1)[1] for name in files}
+    assert kinds == {"csv", "parquet", "json", "png", "svg", "html", "py"}
+    whole = json.loads(files["result.json"])
+    assert set(whole) == KEYS
+    for name in FRAMES:
+        rows = len(whole["frames"][name])
+        table = pd.read_csv(io.BytesIO(files[f"{name}.csv"]), keep_default_na=False)
+        assert len(table) == len(pd.read_parquet(io.BytesIO(files[f"{name}.parquet"]))) == rows
+        assert list(table.columns) == list(whole["frames"][name][0])
+    for name, data in files.items():
+        if name.endswith(".png"):
+            assert data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 2000
+        elif name.endswith(".svg"):
+            assert ET.fromstring(data).tag == "{http://www.w3.org/2000/svg}svg"
+        elif name.endswith(".html"):
+            text = data.decode()
+            assert "vega" in text and not re.search(r"""<[^>]+\b(src|href)\s*=\s*["']?https?:""", text)
+    compile(files["snippet.py"], "snippet.py", "exec")
+
+
+def test_the_snippet_makes_the_same_result(run, tmp_path):
+    folder = str(tmp_path)
+    run("logit-lens", "--prompt", 'a "b"\n{c}', "--layers", "3:9:2", "--watch", " a", "--out", folder)
+    names: dict = {}
+    exec((tmp_path / "snippet.py").read_text(), names)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert names["result"].params == Params(prompt='a "b"\n{c}', layers=(3, 9, 2), watch=(" a",))
+    assert json.loads(names["result"].to_json())["summary"] == written["summary"]
+
+
+def test_json_goes_to_a_file(run, tmp_path):
+    status, out, _ = run("logit-lens", "--json", str(tmp_path / "a.json"))
+    assert (status, out) == (0, "")
+    assert set(json.loads((tmp_path / "a.json").read_text())) == KEYS
+
+
+VALUES = {
+    "prompt": ["the cat"], "model": [str(REFERENCE / "llama")], "layers": ["1:"], "chat": ["true"],
+    "positions": ["2:"], "top_k": ["3"], "stream": ["mlp_out"], "watch": ["o", "e"],
+    "bos": ["true"], "skip_first": ["0"],
+}
+
+
+def test_every_field_is_a_flag(run, monkeypatch):
+    assert set(VALUES) == {field.name for field in dataclasses.fields(Params)}
+    monkeypatch.setattr(cli, "_result", lambda paper, params: params)
+    monkeypatch.setattr(cli, "_deliver", lambda params, options: print(to_query(params)))
+    for name, values in VALUES.items():
+        status, out, err = run("logit-lens", f"--{name.replace('_', '-')}", *values)
+        assert (status, err) == (0, "")
+        given = values[0] if name not in ("watch",) else tuple(values)
+        assert out.strip() == to_query(Params(**{name: given})) != ""
+    assert run("logit-lens", "--chat")[1].strip() == "chat=true"
+    _, help_, _ = run("logit-lens", "--help")
+    assert all(f"--{name.replace('_', '-')}" in help_ for name in VALUES)
+
+
+def test_a_folder_runs_and_is_then_listed(run):
+    status, out, _ = run("logit-lens", "--model", str(REFERENCE / "gpt2"), "--prompt", "the cat",
+                         "--json", "-")
+    model = json.loads(out)["model"]
+    assert status == 0 and re.fullmatch(r"gpt2@[0-9a-f]{8}", model)
+    assert model in run("models")[1]
+    assert run("link", f"model={model}&prompt=the+cat&top_k=2", "--json", "-")[0] == 0
+
+
+BAD = {
+    "nothing": ([], "required"),
+    "no such command": (["tuned-lens"], "invalid choice"),
+    "no such flag": (["logit-lens", "--colour", "red"], "unrecognized"),
+    "top_k": (["logit-lens", "--top-k", "0"], "top_k: '0' is not accepted"),
+    "top_k text": (["logit-lens", "--top-k", "ten"], "top_k: 'ten' is not accepted"),
+    "no value": (["logit-lens", "--top-k"], "expected one argument"),
+    "empty": (["logit-lens", "--prompt", " \n "], "prompt: "),
+    "surrogate": (["logit-lens", "--prompt", "\udce9t\udce9"], "lone surrogate"),
+    "long": (["logit-lens", "--prompt", "x" * 20_001], "accepted: up to 20000"),
+    "too many tokens": (["logit-lens", "--prompt", "a b " * 600], "prompt: it has"),
+    "span": (["logit-lens", "--layers", "5:2"], "layers: "),
+    "negative": (["logit-lens", "--layers=-3"], "layers: "),
+    "past the end": (["logit-lens", "--layers", "0:31"], "layers: 0:31 is not accepted"),
+    "positions": (["logit-lens", "--positions", "40:"], "positions: 40: is not accepted"),
+    "stream": (["logit-lens", "--stream", "q"], "stream: 'q' is not accepted"),
+    "watch": (["logit-lens", "--watch", " two words"], "watch: "),
+    "model": (["logit-lens", "--model", "nothing\nhere"], "is unknown; accepted"),
+    "folder": (["logit-lens", "--model", "/"], "config.json"),
+    "json": (["logit-lens", "--json", "/nowhere/at/all.json"], "/nowhere/at/all.json"),
+    "out": (["logit-lens", "--out", "/dev/null/x"], "/dev/null"),
+    "link path": (["link", "/logit-lens?model=/etc/passwd"], "not accepted in a link"),
+    "link folder": (["link", f"model={REFERENCE / 'olmo2'}"], "not accepted in a link"),
+    "link unlisted": (["link", "model=some/unlisted-model"], "not accepted in a link"),
+    "link absent": (["link", "model=pythia-1b"], "pythia-1b is not on this machine"),
+    "link paper": (["link", "/steering?top_k=3"], "there is no paper 'steering'"),
+    "link key": (["link", "colour=red"], "colour: no such parameter"),
+    "link value": (["link", "http://h/logit-lens?top_k=999"], "top_k: '999' is not accepted"),
+    "link broken": (["link", "http://["], ""),
+    "link bytes": (["link", "prompt=%ff"], "link: "),
+    "link nothing": (["link"], "required"),
+    "fetch": (["models", "--fetch", "nothing here"], "is unknown; accepted"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_status_2(run, case):
+    arguments, message = BAD[case]
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert err.endswith("\n") and len(err.splitlines()) == 1, err
+    assert message in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["A fact", "A chat turn"])
+def test_links_run(run, name):
+    query = to_query(PRESETS[name])
+    whole = run("link", f"http://localhost:8501/logit-lens?{query}&view_colour=kl", "--json", "-")
+    assert whole[0] == 0 and json.loads(whole[1])["link"] == f"/logit-lens?{query}"
+    assert run("link", query, "--json", "-")[1] == whole[1]
+
+
+def test_a_link_fetches_nothing(run, monkeypatch):
+    monkeypatch.setattr(cli, "load_model", lambda *_: pytest.fail("a link loaded a model"))
+    assert run("link", "model=gpt2-xl&prompt=hello")[0] == 2
+
+
+def test_models(run):
+    status, out, _ = run("models")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert status == 0 and set(lines) == set(catalogue.models())
+    assert "ready" in lines[catalogue.DEFAULT] and "not loaded here yet" in lines["gpt2-xl"]
+
+
+def test_fetch_checks_a_model(run):
+    status, out, _ = run("models", "--fetch", str(REFERENCE / "qwen3_tied"))
+    assert status == 0 and "model_type='qwen3'" in out
+    assert load_model(REFERENCE / "qwen3_tied").info.id in run("models")[1]
+
+
+def test_doctor(run):
+    status, out, _ = run("doctor")
+    names = [line.split(":")[0] for line in out.splitlines()]
+    assert status == 0 and names == ["system", "device", "BLAS", "matrix product", "cache",
+                                     "models ready", "Quarto", "versions"]
+    assert int(re.search(r"(\d+) GFLOP/s", out)[1]) > 0
+
+
+def test_help_names_every_built_paper(run):
+    status, out, _ = run("--help")
+    built = [name for name, paper in PAPERS.items() if paper.result]
+    assert status == 0 and all(name in out for name in [*built, "link", "models", "doctor"])
+    assert isinstance(cli._parser(), argparse.ArgumentParser)
+
+
+def python(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "interp_core", *arguments]
+    cwd = Path(__file__).parents[1]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, **options)
+
+
+def test_as_a_process():
+    done = python("logit-lens", "--prompt", EIFFEL, "--json", "-")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["summary"]["final_token"] == " Paris"
+    done = python("logit-lens", "--top-k", "0")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+def test_output_cut_off_by_its_reader_is_no_error():
+    command = f"{sys.executable} -m interp_core logit-lens --json - | head -c 10; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True,
+                          cwd=Path(__file__).parents[1])
+    assert done.stdout.endswith("0\n") and done.stderr == ""
