@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from interp_core.models import catalogue
 from interp_core.papers import PAPERS, Paper
-from interp_core.params import ParameterError, from_query
+from interp_core.params import ParameterError, from_query, split_link
 
 DEFAULT_PAPER = "logit-lens"
 
@@ -21,8 +20,8 @@ def parse(link: str) -> tuple[Paper, Any]:
     Raises:
         ParameterError: When there is no such paper, parameter or model, or a value is not accepted.
     """
-    parts = urlsplit(link)
-    name = parts.path.strip("/") if "/" in link else DEFAULT_PAPER
+    path, _ = split_link(link)
+    name = path.strip("/") if path else DEFAULT_PAPER
     paper = PAPERS.get(name)
     if paper is None or paper.result is None:
         built = ", ".join(name for name, paper in PAPERS.items() if paper.result)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -169,14 +170,28 @@ def _as_text(value: Any) -> str | list[str]:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def from_query(cls: type[T], query: str) -> T:
-    """Return the parameters that a query string, or a whole URL, describes.
+def split_link(link: str) -> tuple[str, str]:
+    """Return the path and the query of a URL, of a path with a query, or of a bare query.
+
+    Raises:
+        ParameterError: When it is none of these.
+    """
+    if not (link.startswith("/") or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", link)):
+        return "", link.removeprefix("?")
+    try:
+        parts = urlsplit(link)
+    except ValueError as error:
+        raise ParameterError(f"link: {_short(link)} is not accepted; {error}") from None
+    return parts.path, parts.query
+
+
+def from_query(cls: type[T], link: str) -> T:
+    """Return the parameters that a link describes (see :func:`split_link`).
 
     Raises:
         ParameterError: When a key is unknown, or a value is not accepted.
     """
-    query = urlsplit(query).query if "://" in query or query.startswith("/") else query
-    query = query.rpartition("?")[2]
+    _, query = split_link(link)
     try:
         given = parse_qs(query, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError as error:

@@ -165,16 +165,18 @@ def _read_device(logits: mx.array, reference: Final, targets: np.ndarray, top_k:
     z = logits.astype(mx.float32)
     log_probs = z - mx.logsumexp(z, axis=-1, keepdims=True)
     probs = mx.exp(log_probs)
-    ids = mx.argpartition(-log_probs, top_k - 1, axis=-1)[:, :top_k]
-    values = mx.take_along_axis(log_probs, ids, -1)
+    ids = mx.argpartition(-z, top_k - 1, axis=-1)[:, :top_k]
+    values = mx.take_along_axis(z, ids, -1)
     ids = mx.take_along_axis(ids, mx.argsort(-values, axis=-1), -1)
-    at = mx.take_along_axis(log_probs, mx.array(targets), -1)
-    rank = [(log_probs > at[:, t, None]).sum(-1) for t in range(targets.shape[1])]
+    # Ranks compare logits: rounding makes ties of close log-probabilities.
+    at = mx.take_along_axis(z, mx.array(targets), -1)
+    rank = [(z > at[:, t, None]).sum(-1) for t in range(targets.shape[1])]
     cross = -(mx.array(reference.probs) * log_probs).sum(-1)
     kl = mx.maximum(cross - mx.array(reference.entropy), 0)
     entropy = -(probs * log_probs).sum(-1)
     top_probs = mx.take_along_axis(probs, ids, -1)
     ranks = mx.stack(rank, -1) if rank else mx.zeros(targets.shape)
+    at = mx.take_along_axis(log_probs, mx.array(targets), -1)
     mx.eval(ids, top_probs, entropy, kl, ranks, at)
     return Readout(
         np.array(ids, np.int32),

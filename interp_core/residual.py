@@ -10,20 +10,16 @@ without ``hook_``. Nothing on the model is ever changed, so one model serves any
 
 from __future__ import annotations
 
-import copy
-import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial, reduce
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from interp_core import host_math
-from interp_core.models.architectures import Arch, architecture
-
-Part = Literal["resid_pre", "pattern", "z", "attn_out", "resid_mid", "mlp_out", "resid_post"]
+from interp_core.block import KV, Block, Part, Tape, get_path, on_host
+from interp_core.models.architectures import architecture
 
 
 class Site(NamedTuple):
@@ -35,21 +31,6 @@ class Site(NamedTuple):
 
 Edit = Callable[[mx.array], mx.array]
 """What replaces a site's value; the same shape in and out."""
-
-Visit = Callable[[Part, mx.array], mx.array]
-
-
-@dataclass(frozen=True)
-class KV:
-    """One layer's keys and values for a prefix; immutable, so it serves many continuations."""
-
-    keys: mx.array
-    """[1, kv_head, prefix, d_head], after rotary."""
-    values: mx.array
-    """[1, kv_head, prefix, d_head]"""
-
-    def __getitem__(self, positions: slice) -> KV:
-        return KV(self.keys[:, :, positions], self.values[:, :, positions])
 
 
 @dataclass(frozen=True)
@@ -79,110 +60,6 @@ class LinearLogit:
     """[target, pos], by the model's own norm and head, before any soft-cap."""
 
 
-class _Tape:
-    """The cache that mlx-lm's attention speaks to: a prefix before, and a witness of softmax."""
-
-    def __init__(self, prefix: KV | None, at: Visit, explicit: bool) -> None:
-        self.prefix, self.at, self.explicit = prefix, at, explicit
-        self.offset = 0 if prefix is None else prefix.keys.shape[2]
-        self.kv: KV | None = None
-
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        if self.prefix is not None:
-            batch = keys.shape[0]
-
-            def join(before: mx.array, now: mx.array) -> mx.array:
-                wide = mx.broadcast_to(before, (batch, *before.shape[1:]))
-                return mx.concatenate([wide, now], axis=2)
-
-            keys, values = join(self.prefix.keys, keys), join(self.prefix.values, values)
-        self.kv = KV(keys, values)
-        return keys, values
-
-
-def _attend(
-    queries: mx.array,
-    keys: mx.array,
-    values: mx.array,
-    cache: _Tape,
-    scale: float,
-    mask: mx.array,
-    softcap: float | None = None,
-) -> mx.array:
-    """Stand in for mlx-lm's ``scaled_dot_product_attention``, with the pattern in sight."""
-    if not cache.explicit and softcap is None:
-        return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
-    batch, n_heads, n_queries, d_head = queries.shape
-    n_kv, n_keys = keys.shape[1:3]
-    grouped = (queries * scale).reshape(batch, n_kv, -1, n_queries, d_head)
-    scores = grouped @ keys[:, :, None].swapaxes(-1, -2)
-    if softcap is not None:
-        scores = mx.tanh(scores / softcap) * softcap
-    scores = mx.where(mask, scores, -mx.inf)
-    pattern = host_math.softmax(scores) if _on_host() else mx.softmax(scores, axis=-1, precise=True)
-    pattern = cache.at("pattern", pattern.reshape(batch, n_heads, n_queries, n_keys))
-    grouped = pattern.reshape(batch, n_kv, -1, n_queries, n_keys)
-    return (grouped @ values[:, :, None]).reshape(batch, n_heads, n_queries, -1)
-
-
-def _on_host() -> bool:
-    return mx.default_device() == mx.cpu
-
-
-def _with_names(module: nn.Module, **names: Any) -> nn.Module:
-    """Return a copy of ``module``, sharing its weights, whose code sees ``names`` as globals.
-
-    mlx-lm's layers call shared functions by module-level names; this gives one layer its own
-    version of such a function and leaves the module, and mlx-lm, untouched.
-    """
-    call = type(module).__call__
-    rebound = types.FunctionType(
-        call.__code__,
-        {**call.__globals__, **names},
-        call.__name__,
-        call.__defaults__,
-        call.__closure__,
-    )
-    clone = copy.copy(module)
-    clone.__class__ = type(type(module).__name__, (type(module),), {"__call__": rebound})
-    return clone
-
-
-def _identity(x: mx.array) -> mx.array:
-    return x
-
-
-def _get(root: Any, path: str | None) -> Any:
-    if path is None:
-        return _identity
-    return reduce(lambda part, name: getattr(part, name, None), path.split("."), root)
-
-
-class Block:
-    """One transformer block as two writes to the residual stream."""
-
-    def __init__(self, arch: Arch, layer: nn.Module) -> None:
-        self.attn_norm, self.attn_post = _get(layer, arch.attn_norm), _get(layer, arch.attn_post)
-        self.mlp_norm, self.mlp_post = _get(layer, arch.mlp_norm), _get(layer, arch.mlp_post)
-        self.parallel = getattr(layer, "use_parallel_residual", False)
-        attn = getattr(layer, arch.attn)
-        self.project = getattr(attn, arch.attn_proj)
-        self.heads = _with_names(attn, scaled_dot_product_attention=_attend)
-        setattr(self.heads, arch.attn_proj, _identity)
-        names = {"swiglu": host_math.swiglu} if _on_host() else {}
-        self.mlp = _with_names(layer.mlp, **names)
-
-    def __call__(self, x: mx.array, mask: mx.array, tape: _Tape, at: Visit) -> mx.array:
-        """Return ``resid_post`` for ``resid_pre`` x, [batch, pos, d_model]."""
-        x = at("resid_pre", x)
-        z = at("z", self.heads(self.attn_norm(x), mask, tape))
-        attn = at("attn_out", self.attn_post(self.project(z)))
-        mid = at("resid_mid", x + attn)
-        # A parallel block's MLP reads resid_pre: its resid_mid is a sum that no part reads.
-        mlp = at("mlp_out", self.mlp_post(self.mlp(self.mlp_norm(x if self.parallel else mid))))
-        return at("resid_post", mid + mlp)
-
-
 class ResidualStream:
     """A functional view of an mlx-lm model.
 
@@ -199,12 +76,13 @@ class ResidualStream:
         self, model: nn.Module, model_type: str, windows: Sequence[int | None] | None = None
     ) -> None:
         arch = architecture(model_type)
-        self.embedding, self.norm = _get(model, arch.embed), _get(model, arch.norm)
-        self.positions = None if arch.positions is None else _get(model, arch.positions)
-        self.head = _get(model, arch.head) or self.embedding.as_linear
-        self.blocks = [Block(arch, layer) for layer in _get(model, arch.layers)]
+        self.embedding, self.norm = get_path(model, arch.embed), get_path(model, arch.norm)
+        self.positions = None if arch.positions is None else get_path(model, arch.positions)
+        self.head = get_path(model, arch.head) or self.embedding.as_linear
+        self.blocks = [Block(arch, layer) for layer in get_path(model, arch.layers)]
         self.windows = list(windows or [None] * len(self.blocks))
         self.softcap = getattr(model, "final_logit_softcapping", None)
+        self.dtype = self.norm.weight.dtype
         self.scale = self.norm.weight.size**0.5 if arch.scaled_embedding else None
 
     @property
@@ -217,7 +95,8 @@ class ResidualStream:
 
         ``offset`` is the position of the first token, after a prefix.
         """
-        x = self.embedding(tokens)
+        # Some quantised embeddings answer in bfloat16, whatever the model computes in.
+        x = self.embedding(tokens).astype(self.dtype)
         if self.scale is not None:
             x = x * mx.array(self.scale, x.dtype)
         if self.positions is not None:
@@ -258,9 +137,14 @@ class ResidualStream:
         head = self.head if isinstance(self.head, nn.Module) else self.embedding
         if not hasattr(head, "scales"):
             return head.weight[targets]
-        part = {"scales": head.scales[targets], "biases": head.biases[targets]}
+        biases = head.get("biases")  # only the affine mode has them
         return mx.dequantize(
-            head.weight[targets], **part, group_size=head.group_size, bits=head.bits
+            head.weight[targets],
+            head.scales[targets],
+            None if biases is None else biases[targets],
+            group_size=head.group_size,
+            bits=head.bits,
+            mode=head.mode,
         )
 
     def run(
@@ -306,8 +190,8 @@ class ResidualStream:
         for layer in range(start, stop):
             at = partial(_visit, layer, edits, keep, acts)
             site = Site("pattern", layer)
-            explicit = _on_host() or site in edits or site in keep
-            tape = _Tape(prefix[layer] if prefix else None, at, explicit)
+            explicit = on_host() or site in edits or site in keep
+            tape = Tape(prefix[layer] if prefix else None, at, explicit)
             x = self.blocks[layer](x, masks[self.windows[layer]], tape, at)
             if keep_kv:
                 kv[layer] = tape.kv

@@ -65,6 +65,7 @@ def put(result: Result, folder: Path | None = None) -> None:
             try:
                 file.write(result.to_bytes())
                 file.flush()
+                os.chmod(file.name, 0o644)  # temporary files are their owner's alone
                 os.replace(file.name, folder / f"{name}.npz")
             finally:
                 Path(file.name).unlink(missing_ok=True)

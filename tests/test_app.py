@@ -30,6 +30,8 @@ FIRST = "/logit-lens"
 JAPAN = f"{FIRST}?prompt=The+capital+of+Japan+is"
 LONG = " ".join(f"{n} green bottles hang on the wall of house {n};" for n in range(60))
 
+expect.set_options(timeout=60_000)  # a machine that is busy with other tests answers slowly
+
 pytestmark = pytest.mark.browser
 
 
@@ -94,7 +96,7 @@ def page(browser: Browser):
 
 def open_(page: Page, address: str) -> Page:
     page.goto(address)
-    expect(figure(page)).to_be_visible(timeout=60_000)
+    expect(figure(page)).to_be_visible()
     return page
 
 
@@ -104,7 +106,7 @@ def figure(page: Page):
 
 def says(page: Page, text: str) -> None:
     """Wait until the main figure holds a token."""
-    expect(figure(page)).to_contain_text(text, timeout=60_000)
+    expect(figure(page)).to_contain_text(text)
 
 
 def type_prompt(page: Page, text: str) -> None:
@@ -113,7 +115,7 @@ def type_prompt(page: Page, text: str) -> None:
 
 
 def address_has(page: Page, text: str) -> None:
-    page.wait_for_function("text => location.href.includes(text)", arg=text, timeout=30_000)
+    page.wait_for_function("text => location.href.includes(text)", arg=text)
 
 
 def test_first_visit_shows_shipped_results_without_a_model_or_another_host(browser, tmp_path):
@@ -127,7 +129,7 @@ def test_first_visit_shows_shipped_results_without_a_model_or_another_host(brows
         expect(page.get_by_text("of 8,192 tokens")).to_be_visible()
         assert hosts == {address.split("/")[2]}
         type_prompt(page, "The capital of Japan is")
-        expect(page.get_by_role("button", name="Fetch SmolLM2")).to_be_visible(timeout=30_000)
+        expect(page.get_by_role("button", name="Fetch SmolLM2")).to_be_visible()
         page.close()
     finally:
         process.terminate()
@@ -136,7 +138,7 @@ def test_first_visit_shows_shipped_results_without_a_model_or_another_host(brows
 
 def test_home_opens_the_built_paper_and_no_other(page, app):
     page.goto(app)
-    expect(page.get_by_text("Not built yet.")).to_have_count(5, timeout=30_000)
+    expect(page.get_by_text("Not built yet.")).to_have_count(5)
     page.get_by_role("link", name="Open").click()
     says(page, "·Paris")
     address_has(page, FIRST)
@@ -171,7 +173,7 @@ def test_a_click_reads_the_cell_and_the_link_keeps_it(page, app):
     expect(page.get_by_text(re.compile(r"At .+, position \d"))).to_be_visible()
     line = page.get_by_text(re.compile(r"At .+, position \d")).text_content()
     again = open_(page, page.evaluate("location.href"))
-    expect(again.get_by_text(line)).to_be_visible(timeout=30_000)
+    expect(again.get_by_text(line)).to_be_visible()
 
 
 def test_two_browsers_each_get_their_own_answer(browser, app):
@@ -187,9 +189,7 @@ def test_two_browsers_each_get_their_own_answer(browser, app):
 def test_a_long_run_shows_progress_and_can_be_cancelled(page, app):
     open_(page, app + FIRST)
     type_prompt(page, LONG)
-    expect(page.get_by_text(re.compile(r"reading layers \d+ of \d+: \d+ s, about"))).to_be_visible(
-        timeout=60_000
-    )
+    expect(page.get_by_text(re.compile(r"reading layers \d+ of \d+: \d+ s, about"))).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible(timeout=10_000)
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value(LONG)
@@ -207,7 +207,7 @@ def test_a_long_run_shows_progress_and_can_be_cancelled(page, app):
 def test_bad_prompts_get_one_message_and_stay(page, app, typed, message):
     open_(page, app + FIRST)
     type_prompt(page, typed)
-    expect(page.get_by_test_id("stAlert")).to_contain_text(message, timeout=60_000)
+    expect(page.get_by_test_id("stAlert")).to_contain_text(message)
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value(typed)
 
 
@@ -222,20 +222,20 @@ def test_bad_prompts_get_one_message_and_stay(page, app, typed, message):
 )
 def test_bad_links_get_one_message(page, app, query, message):
     page.goto(f"{app}{FIRST}?{query}")
-    expect(page.get_by_test_id("stAlert").first).to_contain_text(message, timeout=60_000)
+    expect(page.get_by_test_id("stAlert").first).to_contain_text(message)
     assert page.get_by_test_id("stException").count() == 0
 
 
 def test_a_link_to_a_model_that_is_not_here_fetches_nothing_by_itself(page, app):
     page.goto(f"{app}{FIRST}?model=gpt2")
-    expect(page.get_by_role("button", name="Fetch gpt2 (0.5 GB)")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("button", name="Fetch gpt2 (0.5 GB)")).to_be_visible()
 
 
 def test_markup_in_a_prompt_is_text(page, app):
     page.on("dialog", lambda dialog: pytest.fail("a prompt ran as a script"))
     open_(page, app + FIRST)
     type_prompt(page, "<script>alert(1)</script> <img src=x onerror=alert(1)> \u202eabc 🙂")
-    expect(page.get_by_test_id("tokens")).to_contain_text("script", timeout=30_000)
+    expect(page.get_by_test_id("tokens")).to_contain_text("script")
     says(page, "script")
     assert page.locator("[data-testid=tokens] img, [data-testid=tokens] script").count() == 0
 

@@ -18,8 +18,8 @@ from conftest import REFERENCE
 
 from interp_core import cli, load_model
 from interp_core.models import catalogue
-from interp_core.papers import PAPERS
-from interp_core.papers.logit_lens import PRESETS, Params
+from interp_core.papers import PAPERS, stored
+from interp_core.papers.logit_lens import PRESETS, Params, compute
 from interp_core.params import to_query
 
 EIFFEL = "The Eiffel Tower is located in the city of"
@@ -29,8 +29,15 @@ FINDING = {"id", "claim", "paper", "ours", "unit", "ci", "holds", "n", "of"}
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys, monkeypatch):
     """Run a command in this process; return its status, output and errors."""
+    survey = compute._survey
+
+    def only_of_tiny_models(model):
+        assert model.info.id != catalogue.DEFAULT, "run scripts/ship_results.py"
+        return survey(model)
+
+    monkeypatch.setattr(compute, "_survey", only_of_tiny_models)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         try:
@@ -51,7 +58,8 @@ def test_the_eiffel_prompt_as_json(run):
     assert result["summary"]["final_token"] == " Paris"
     assert result["summary"]["final_probability"] == pytest.approx(0.70, abs=0.01)
     assert result["params"]["prompt"] == EIFFEL and set(result["params"]) == set(vars(Params()))
-    assert len(result["findings"]) == 9
+    shipped = stored(PAPERS["logit-lens"], Params()).findings
+    assert [f["id"] for f in result["findings"]] == [f.id for f in shipped] != []
     assert all(set(finding) == FINDING for finding in result["findings"])
     last = [row for row in result["frames"]["grid"] if row["layer"] == 29 and row["rank"] == 0][-1]
     assert last["token"] == " Paris"
@@ -61,19 +69,33 @@ def test_the_eiffel_prompt_as_json(run):
 
 
 def test_a_new_prompt_is_computed_on_the_default_model(run):
-    status, out, _ = run("logit-lens", "--prompt", "The capital of Japan is", "--top-k", "2",
-                         "--layers", "28:", "--watch", " Tokyo", " Paris", "--json", "-")
+    status, out, _ = run(
+        "logit-lens",
+        "--prompt",
+        "The capital of Japan is",
+        "--top-k",
+        "2",
+        "--layers",
+        "28:",
+        "--watch",
+        " Tokyo",
+        " Paris",
+        "--json",
+        "-",
+    )
     result = json.loads(out)
     assert status == 0 and result["summary"]["final_token"] == " Tokyo"
     assert {row["layer"] for row in result["frames"]["grid"]} == {28, 29}
     watched = {row["target"] for row in result["frames"]["watched"]}
-    assert {" Tokyo", " Paris"} <= watched and len(result["findings"]) == 9
+    assert {" Tokyo", " Paris"} <= watched and result["findings"]
 
 
 def test_text_for_people(run):
     status, out, err = run("logit-lens")
     assert (status, err) == (0, "") and "final_token: ' Paris'" in out
-    assert out.count("  holds  ") == 8 and out.count("  fails  ") == 1
+    holds = [finding.holds for finding in stored(PAPERS["logit-lens"], Params()).findings]
+    assert out.count("\n  holds  ") == sum(holds) > 0
+    assert out.count("\n  fails  ") == len(holds) - sum(holds) > 0
     assert "link: /logit-lens" in out and catalogue.DEFAULT in out
 
 
@@ -97,13 +119,25 @@ def test_written_files_parse_back(run, tmp_path):
             assert ET.fromstring(data).tag == "{http://www.w3.org/2000/svg}svg"
         elif name.endswith(".html"):
             text = data.decode()
-            assert "vega" in text and not re.search(r"""<[^>]+\b(src|href)\s*=\s*["']?https?:""", text)
+            assert "vega" in text and not re.search(
+                r"""<[^>]+\b(src|href)\s*=\s*["']?https?:""", text
+            )
     compile(files["snippet.py"], "snippet.py", "exec")
 
 
 def test_the_snippet_makes_the_same_result(run, tmp_path):
     folder = str(tmp_path)
-    run("logit-lens", "--prompt", 'a "b"\n{c}', "--layers", "3:9:2", "--watch", " a", "--out", folder)
+    run(
+        "logit-lens",
+        "--prompt",
+        'a "b"\n{c}',
+        "--layers",
+        "3:9:2",
+        "--watch",
+        " a",
+        "--out",
+        folder,
+    )
     names: dict = {}
     exec((tmp_path / "snippet.py").read_text(), names)
     written = json.loads((tmp_path / "result.json").read_text())
@@ -118,9 +152,16 @@ def test_json_goes_to_a_file(run, tmp_path):
 
 
 VALUES = {
-    "prompt": ["the cat"], "model": [str(REFERENCE / "llama")], "layers": ["1:"], "chat": ["true"],
-    "positions": ["2:"], "top_k": ["3"], "stream": ["mlp_out"], "watch": ["o", "e"],
-    "bos": ["true"], "skip_first": ["0"],
+    "prompt": ["the cat"],
+    "model": [str(REFERENCE / "llama")],
+    "layers": ["1:"],
+    "chat": ["true"],
+    "positions": ["2:"],
+    "top_k": ["3"],
+    "stream": ["mlp_out"],
+    "watch": ["o", "e"],
+    "bos": ["true"],
+    "skip_first": ["0"],
 }
 
 
@@ -139,8 +180,9 @@ def test_every_field_is_a_flag(run, monkeypatch):
 
 
 def test_a_folder_runs_and_is_then_listed(run):
-    status, out, _ = run("logit-lens", "--model", str(REFERENCE / "gpt2"), "--prompt", "the cat",
-                         "--json", "-")
+    status, out, _ = run(
+        "logit-lens", "--model", str(REFERENCE / "gpt2"), "--prompt", "the cat", "--json", "-"
+    )
     model = json.loads(out)["model"]
     assert status == 0 and re.fullmatch(r"gpt2@[0-9a-f]{8}", model)
     assert model in run("models")[1]
@@ -169,13 +211,13 @@ BAD = {
     "json": (["logit-lens", "--json", "/nowhere/at/all.json"], "/nowhere/at/all.json"),
     "out": (["logit-lens", "--out", "/dev/null/x"], "/dev/null"),
     "link path": (["link", "/logit-lens?model=/etc/passwd"], "not accepted in a link"),
-    "link folder": (["link", f"model={REFERENCE / 'olmo2'}"], "not accepted in a link"),
-    "link unlisted": (["link", "model=some/unlisted-model"], "not accepted in a link"),
+    "link folder": (["link", f"/logit-lens?model={REFERENCE / 'olmo2'}"], "not accepted in a link"),
+    "link unlisted": (["link", "model=some%2Funlisted-model"], "not accepted in a link"),
     "link absent": (["link", "model=pythia-1b"], "pythia-1b is not on this machine"),
     "link paper": (["link", "/steering?top_k=3"], "there is no paper 'steering'"),
     "link key": (["link", "colour=red"], "colour: no such parameter"),
     "link value": (["link", "http://h/logit-lens?top_k=999"], "top_k: '999' is not accepted"),
-    "link broken": (["link", "http://["], ""),
+    "link broken": (["link", "http://["], "Invalid IPv6 URL"),
     "link bytes": (["link", "prompt=%ff"], "link: "),
     "link nothing": (["link"], "required"),
     "fetch": (["models", "--fetch", "nothing here"], "is unknown; accepted"),
@@ -220,8 +262,16 @@ def test_fetch_checks_a_model(run):
 def test_doctor(run):
     status, out, _ = run("doctor")
     names = [line.split(":")[0] for line in out.splitlines()]
-    assert status == 0 and names == ["system", "device", "BLAS", "matrix product", "cache",
-                                     "models ready", "Quarto", "versions"]
+    assert status == 0 and names == [
+        "system",
+        "device",
+        "BLAS",
+        "matrix product",
+        "cache",
+        "models ready",
+        "Quarto",
+        "versions",
+    ]
     assert int(re.search(r"(\d+) GFLOP/s", out)[1]) > 0
 
 
@@ -247,7 +297,14 @@ def test_as_a_process():
 
 
 def test_output_cut_off_by_its_reader_is_no_error():
-    command = f"{sys.executable} -m interp_core logit-lens --json - | head -c 10; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True,
-                          cwd=Path(__file__).parents[1])
+    command = (
+        f"{sys.executable} -m interp_core logit-lens --json - | head -c 10; echo ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
     assert done.stdout.endswith("0\n") and done.stderr == ""

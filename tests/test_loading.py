@@ -35,14 +35,25 @@ TOKENS = np.random.default_rng(3).integers(3, 264, (2, 14))
 def write_mlx_folder(folder, tied: bool, bits: int | None = None, mode: str = "affine") -> None:
     """Write a random Llama in mlx-lm's layout, quantised when ``bits``."""
     config = {
-        "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 264,
-        "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "rms_norm_eps": 1e-5, "max_position_embeddings": 32, "tie_word_embeddings": tied,
+        "model_type": "llama",
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "vocab_size": 264,
+        "intermediate_size": 128,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 32,
+        "tie_word_embeddings": tied,
     }
     mx.random.seed(0)
     model = llama.Model(llama.ModelArgs.from_dict(config))
-    model.load_weights([(n, 0.3 * mx.random.normal(v.shape) + (v.ndim == 1))
-                        for n, v in tree_flatten(model.parameters())])
+    model.load_weights(
+        [
+            (n, 0.3 * mx.random.normal(v.shape) + (v.ndim == 1))
+            for n, v in tree_flatten(model.parameters())
+        ]
+    )
     if bits:
         model, config = mlx_lm.utils.quantize_model(model, config, 32, bits, mode)
     mlx_lm.utils.save_model(folder, model)
@@ -67,11 +78,17 @@ def refusal(name) -> str:
 
 
 WRONG_NORMS = {
-    "llama": {"mlp_norm": "input_layernorm"}, "mistral": {"attn_norm": None},
-    "qwen2": {"attn_norm": "post_attention_layernorm"}, "qwen3": {"mlp_norm": None},
-    "phi3": {"attn_norm": "post_attention_layernorm"}, "gemma": {"scaled_embedding": False},
-    "gemma2": {"attn_post": None}, "gemma3_text": {"mlp_post": "post_attention_layernorm"},
-    "olmo2": {"mlp_post": None}, "gpt2": {"mlp_norm": "ln_1"}, "gpt_neox": {"mlp_norm": None},
+    "llama": {"mlp_norm": "input_layernorm"},
+    "mistral": {"attn_norm": None},
+    "qwen2": {"attn_norm": "post_attention_layernorm"},
+    "qwen3": {"mlp_norm": None},
+    "phi3": {"attn_norm": "post_attention_layernorm"},
+    "gemma": {"scaled_embedding": False},
+    "gemma2": {"attn_post": None},
+    "gemma3_text": {"mlp_post": "post_attention_layernorm"},
+    "olmo2": {"mlp_post": None},
+    "gpt2": {"mlp_norm": "ln_1"},
+    "gpt_neox": {"mlp_norm": None},
 }
 
 
@@ -121,7 +138,10 @@ BROKEN_FOLDERS = {
     "not safetensors": (write("model.safetensors", "<html>"), "damaged or cut short"),
     "config no JSON": (write("config.json", "{"), "config.json is not JSON"),
     "config a list": (write("config.json", "[]"), "names no model_type"),
-    "family": (set_config(model_type="mamba"), "'mamba' is not supported; supported: llama, .*neox"),
+    "family": (
+        set_config(model_type="mamba"),
+        "'mamba' is not supported; supported: llama, .*neox",
+    ),
     "activation": (set_config(hidden_act="relu"), "activation 'relu'; supported for llama: silu"),
     "layers": (set_config(num_hidden_layers=None), "does not say how many layers"),
     "shapes": (set_config(hidden_size=32), "cannot be loaded: .*shape"),
@@ -147,7 +167,9 @@ def test_a_model_without_tokenizer_runs_ids_only(tmp_path):
     (folder / "tokenizer.json").unlink()
     model = load_model(folder)
     np.testing.assert_array_equal(logits(model), logits(load_model(REFERENCE / "llama")))
-    with pytest.raises(ParameterError, match=r"^model: .*model has no tokenizer.json; text needs one$"):
+    with pytest.raises(
+        ParameterError, match=r"^model: .*model has no tokenizer.json; text needs one$"
+    ):
         logit_lens.run(model, logit_lens.Params(prompt="a"))
 
 
@@ -240,18 +262,32 @@ def write_gguf(file: Path, **metadata) -> Path:
         tensors[f"{block}{LLAMA_CPP[part]}.weight"] = mx.contiguous(value)
     tokenizer = json.loads((REFERENCE / "llama" / "tokenizer.json").read_text())
     names = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
-    sizes = {"embedding_length": 24, "block_count": 3, "feed_forward_length": 32,
-             "attention.head_count": 4, "attention.head_count_kv": 2, "context_length": 32}
-    mx.save_gguf(str(file), tensors, {
-        "general.architecture": "llama", "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "smollm", "tokenizer.ggml.tokens": names,
-        "tokenizer.ggml.merges": [" ".join(pair) for pair in tokenizer["model"]["merges"]],
-        "tokenizer.ggml.token_type": mx.array([3] * 3 + [1] * 261, mx.int32),
-        "tokenizer.ggml.bos_token_id": mx.array(0), "tokenizer.ggml.eos_token_id": mx.array(2),
-        **{f"llama.{name}": mx.array(size, mx.uint32) for name, size in sizes.items()},
-        "llama.attention.layer_norm_rms_epsilon": mx.array(1e-3),
-        "llama.rope.freq_base": mx.array(10000.0), **metadata,
-    })
+    sizes = {
+        "embedding_length": 24,
+        "block_count": 3,
+        "feed_forward_length": 32,
+        "attention.head_count": 4,
+        "attention.head_count_kv": 2,
+        "context_length": 32,
+    }
+    mx.save_gguf(
+        str(file),
+        tensors,
+        {
+            "general.architecture": "llama",
+            "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.pre": "smollm",
+            "tokenizer.ggml.tokens": names,
+            "tokenizer.ggml.merges": [" ".join(pair) for pair in tokenizer["model"]["merges"]],
+            "tokenizer.ggml.token_type": mx.array([3] * 3 + [1] * 261, mx.int32),
+            "tokenizer.ggml.bos_token_id": mx.array(0),
+            "tokenizer.ggml.eos_token_id": mx.array(2),
+            **{f"llama.{name}": mx.array(size, mx.uint32) for name, size in sizes.items()},
+            "llama.attention.layer_norm_rms_epsilon": mx.array(1e-3),
+            "llama.rope.freq_base": mx.array(10000.0),
+            **metadata,
+        },
+    )
     return file
 
 
@@ -262,7 +298,10 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 def test_a_gguf_gives_the_same_logits(tmp_path, cache):
-    model, expected = load_model(write_gguf(tmp_path / "tiny.gguf")), load_model(REFERENCE / "llama")
+    model, expected = (
+        load_model(write_gguf(tmp_path / "tiny.gguf")),
+        load_model(REFERENCE / "llama"),
+    )
     np.testing.assert_allclose(logits(model), logits(expected), atol=1e-5)
     assert model.info.weights == "GGUF" and model.info.context == 32
     assert model.info.weights_sha256 == gguf.sha256(tmp_path / "tiny.gguf")

@@ -53,7 +53,9 @@ def test_the_last_row_is_the_model_s_own_output(tiny, name):
     def gap(own: np.ndarray) -> float:
         gaps = [np.abs(np.sort(np.exp(own))[:, :-101:-1] - lens.top_probs[-1]).max()]
         gaps.append(np.abs(-(np.exp(own) * own).sum(-1) - lens.entropy[-1]).max())
-        gaps.append(np.abs(own[np.arange(len(ids)), lens.final_top] - lens.log_prob[-1, :, 0]).max())
+        gaps.append(
+            np.abs(own[np.arange(len(ids)), lens.final_top] - lens.log_prob[-1, :, 0]).max()
+        )
         return max(gaps)
 
     own = log_probs(model, ids)
@@ -71,7 +73,10 @@ def test_every_row_is_its_site_read_by_hand(tiny, name, part):
     model = tiny(name)
     lens = run(model, stream=part, top_k=5)
     ids = list(lens.provenance.token_ids)
-    assert list(lens.layers) == [*([-1] if part == "resid_post" else []), *range(model.info.n_layers)]
+    assert list(lens.layers) == [
+        *([-1] if part == "resid_post" else []),
+        *range(model.info.n_layers),
+    ]
     own = log_probs(model, ids)
     for row, layer in enumerate(lens.layers):
         by_hand = log_probs(model, ids, part if layer >= 0 else "resid_pre", max(layer, 0))
@@ -200,9 +205,25 @@ def test_the_page_s_limit(model):
 
 
 COLUMNS = {
-    "grid": ["layer", "position", "rank", "token", "token_id", "probability", "input", "top",
-             "top_probability", "entropy", "kl", "final_rank", "final_probability", "agrees",
-             "next_rank", "next_probability", "cross_entropy"],
+    "grid": [
+        "layer",
+        "position",
+        "rank",
+        "token",
+        "token_id",
+        "probability",
+        "input",
+        "top",
+        "top_probability",
+        "entropy",
+        "kl",
+        "final_rank",
+        "final_probability",
+        "agrees",
+        "next_rank",
+        "next_probability",
+        "cross_entropy",
+    ],
     "tokens": ["position", "token", "token_id", "next", "final", "crystallisation_layer"],
     "watched": ["target", "layer", "position", "rank", "probability"],
     "attribution": ["target", "token", "position", "component", "layer", "logit"],
@@ -243,9 +264,16 @@ def test_the_fact_is_recalled(fact):
 
 
 HOLD = {
-    "last_row": True, "attribution_sums": True, "embedding_is_input": True,
-    "input_discarded": True, "rank_falls": True, "kl_monotone": False, "kl_late": True,
-    "agreement_late": True, "crystallisation": True,
+    "last_row": True,
+    "attribution_sums": True,
+    "embedding_is_input": True,
+    "input_discarded": True,
+    "rank_falls": True,
+    "rank_middle": False,
+    "kl_monotone": False,
+    "kl_late": True,
+    "agreement_late": True,
+    "crystallisation": True,
 }
 
 

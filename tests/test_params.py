@@ -22,10 +22,30 @@ from interp_core.params import (
 )
 
 TEXTS = [
-    "The Eiffel Tower is located in the city of", " leading and trailing ", "a+b=c", "100%", "%41",
-    "a&b=c;d#e?f/g:h", "שלום עולם", "مرحبا", "👩‍👩‍👧 🇫🇷", "é", "\x00\x01", "line\nline\r\n\ttab",
-    "<script>alert('x')</script>", '"\\', "\u202e\ufeff", "true", "0:5", "None", "?", "://", "/",
-    "http://example.org/?prompt=x&top_k=3", "x" * MAX_CHARACTERS, "漢字" * 50,
+    "The Eiffel Tower is located in the city of",
+    " leading and trailing ",
+    "a+b=c",
+    "100%",
+    "%41",
+    "a&b=c;d#e?f/g:h",
+    "שלום עולם",
+    "مرحبا",
+    "👩‍👩‍👧 🇫🇷",
+    "é",
+    "\x00\x01",
+    "line\nline\r\n\ttab",
+    "<script>alert('x')</script>",
+    '"\\',
+    "\u202e\ufeff",
+    "true",
+    "0:5",
+    "None",
+    "?",
+    "://",
+    "/",
+    "http://example.org/?prompt=x&top_k=3",
+    "x" * MAX_CHARACTERS,
+    "漢字" * 50,
 ]
 SPANS = [(0, None, 1), (0, 1, 1), (3, None, 2), (2, 30, 4), (7, 8, 1), (0, 1000, 999)]
 STREAMS = ["resid_post", "resid_mid", "attn_out", "mlp_out"]
@@ -34,9 +54,14 @@ STREAMS = ["resid_post", "resid_mid", "attn_out", "mlp_out"]
 def random_params(seed: int) -> Params:
     pick = random.Random(seed)
     return Params(
-        prompt=pick.choice(TEXTS), model=pick.choice(["gpt2", "SmolLM2-135M-Instruct", "a/b c+d"]),
-        layers=pick.choice(SPANS), positions=pick.choice(SPANS), top_k=pick.randint(1, 100),
-        stream=pick.choice(STREAMS), chat=pick.random() < 0.5, skip_first=pick.randint(0, 64),
+        prompt=pick.choice(TEXTS),
+        model=pick.choice(["gpt2", "SmolLM2-135M-Instruct", "a/b c+d"]),
+        layers=pick.choice(SPANS),
+        positions=pick.choice(SPANS),
+        top_k=pick.randint(1, 100),
+        stream=pick.choice(STREAMS),
+        chat=pick.random() < 0.5,
+        skip_first=pick.randint(0, 64),
         bos=pick.choice([True, False, "auto"]),
         watch=tuple(text[:200] for text in pick.sample(TEXTS, pick.randint(0, 8))),
     )
@@ -69,13 +94,16 @@ def test_only_what_differs_from_the_defaults_is_in_a_link():
     assert to_query(Params(watch=(" a", " b"))) == "watch=+a&watch=+b"
 
 
-@pytest.mark.parametrize(("link", "prompt"), [
-    ("prompt=What+is+this%3F", "What is this?"),
-    ("http://localhost:8501/logit-lens?prompt=What+is+this?", "What is this?"),
-    ("/logit-lens?prompt=What+is+this?&top_k=3", "What is this?"),
-    ("/logit-lens?top_k=3&prompt=a?b?c", "a?b?c"),
-    ("prompt=see+http://example.org/", "see http://example.org/"),
-])
+@pytest.mark.parametrize(
+    ("link", "prompt"),
+    [
+        ("prompt=What+is+this%3F", "What is this?"),
+        ("http://localhost:8501/logit-lens?prompt=What+is+this?", "What is this?"),
+        ("/logit-lens?prompt=What+is+this?&top_k=3", "What is this?"),
+        ("/logit-lens?top_k=3&prompt=a?b?c", "a?b?c"),
+        ("prompt=see+http://example.org/", "see http://example.org/"),
+    ],
+)
 def test_links_written_by_hand(link, prompt):
     """Browsers and people leave ``?``, ``:`` and ``/`` of a query as they are (RFC 3986, 3.4)."""
     assert from_query(Params, link).prompt == prompt
@@ -85,12 +113,25 @@ def test_view_keys_are_for_the_page_only():
     assert from_query(Params, "view_colour=kl&top_k=4&view_=x") == Params(top_k=4)
 
 
-@pytest.mark.parametrize(("text", "span"), [
-    ("2:30:4", (2, 30, 4)), ("2:", (2, None, 1)), (":5", (0, 5, 1)), ("::2", (0, None, 2)),
-    ("7", (7, 8, 1)), ("all", (0, None, 1)), ("", (0, None, 1)), (None, (0, None, 1)),
-    (3, (3, 4, 1)), (slice(None, 5), (0, 5, 1)), (slice(1, None, 2), (1, None, 2)),
-    ([1, 2], (1, 2, 1)), ((1, None, 3), (1, None, 3)), ("1,9,2", (1, 9, 2)),
-])
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("2:30:4", (2, 30, 4)),
+        ("2:", (2, None, 1)),
+        (":5", (0, 5, 1)),
+        ("::2", (0, None, 2)),
+        ("7", (7, 8, 1)),
+        ("all", (0, None, 1)),
+        ("", (0, None, 1)),
+        (None, (0, None, 1)),
+        (3, (3, 4, 1)),
+        (slice(None, 5), (0, 5, 1)),
+        (slice(1, None, 2), (1, None, 2)),
+        ([1, 2], (1, 2, 1)),
+        ((1, None, 3), (1, None, 3)),
+        ("1,9,2", (1, 9, 2)),
+    ],
+)
 def test_spans_are_read(text, span):
     assert Params(layers=text).layers == span
     assert Params(layers=show_span(span)).layers == span
@@ -98,7 +139,11 @@ def test_spans_are_read(text, span):
 
 BAD = {
     "surrogate": ({"prompt": "ab\ud800"}, "prompt", r"lone surrogate at character 2.*valid"),
-    "surrogate watched": ({"watch": ("\udfff",)}, "watch", "udfff' is not accepted; .*valid string"),
+    "surrogate watched": (
+        {"watch": ("\udfff",)},
+        "watch",
+        "udfff' is not accepted; .*valid string",
+    ),
     "empty": ({"prompt": ""}, "prompt", "'' is not accepted; accepted: text"),
     "white": ({"prompt": " \n\t\u3000"}, "prompt", "not empty or only white space"),
     "long": ({"prompt": "x" * 20_001}, "prompt", "20001 characters; accepted: up to 20000"),
@@ -146,13 +191,26 @@ def test_what_is_not_accepted_is_named(case):
     one_line(raised.value, name)
 
 
-@pytest.mark.parametrize(("query", "name"), [
-    ("top_k=0", "top_k"), ("top_k=5&top_k=101", "top_k"), ("layers=5:2", "layers"),
-    ("prompt=", "prompt"), ("prompt=%20", "prompt"), ("prompt=%ff", "link"), ("chat=", "chat"),
-    ("prompt=%ED%A0%80", "link"), ("colour=red", "colour"), ("Prompt=a", "Prompt"),
-    ("&".join(f"watch={i}" for i in range(101)), "link"), ("survey=1", "survey"),
-    ("watch=", "watch"), ("__class__=x", "__class__"), ("top_k=%0A", "top_k"),
-])
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("top_k=0", "top_k"),
+        ("top_k=5&top_k=101", "top_k"),
+        ("layers=5:2", "layers"),
+        ("prompt=", "prompt"),
+        ("prompt=%20", "prompt"),
+        ("prompt=%ff", "link"),
+        ("chat=", "chat"),
+        ("prompt=%ED%A0%80", "link"),
+        ("colour=red", "colour"),
+        ("Prompt=a", "Prompt"),
+        ("&".join(f"watch={i}" for i in range(101)), "link"),
+        ("survey=1", "survey"),
+        ("watch=", "watch"),
+        ("__class__=x", "__class__"),
+        ("top_k=%0A", "top_k"),
+    ],
+)
 def test_bad_links_are_refused(query, name):
     with pytest.raises(ParameterError) as raised:
         from_query(Params, query)
@@ -166,20 +224,40 @@ def test_unknown_keys_list_what_is_accepted():
         from_texts(Params, {"<script>": ["x"]})
 
 
-@pytest.mark.parametrize("link", [
-    "http://[", "/tuned-lens", "/nonsense?top_k=3", "http://localhost:8501/", "/../etc/passwd",
-    "/logit-lens?model=/etc/passwd", "model=../here", "model=org/unlisted", "model=~", "model=.",
-])
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://[",
+        "/tuned-lens",
+        "/nonsense?top_k=3",
+        "http://localhost:8501/",
+        "/../etc/passwd",
+        "/logit-lens?model=/etc/passwd",
+        "model=../here",
+        "model=org/unlisted",
+        "model=~",
+        "model=.",
+    ],
+)
 def test_links_name_papers_and_listed_models_only(link):
     with pytest.raises(ParameterError) as raised:
         links.parse(link)
     assert "accepted" in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_link_leads_to_its_paper():
-    for link in ("top_k=3", "?top_k=3", "/logit-lens?top_k=3", "http://x/logit-lens?top_k=3"):
-        paper, params = links.parse(link)
-        assert (paper.name, params) == ("logit-lens", Params(top_k=3))
+@pytest.mark.parametrize(
+    "link",
+    [
+        "prompt=and",
+        "?prompt=and",
+        "/logit-lens?prompt=and",
+        "http://x/logit-lens?prompt=and",
+    ],
+)
+@pytest.mark.parametrize("rest", ["", "/or"])
+def test_a_link_leads_to_its_paper(link, rest):
+    paper, params = links.parse(link + rest)
+    assert (paper.name, params) == ("logit-lens", Params(prompt="and" + rest))
 
 
 def test_parameters_are_values():

@@ -172,7 +172,9 @@ model = interp_core.load_model({str(REFERENCE / "llama")!r})
 run = on_compute_thread(lambda: model.stream.run(mx.array([[5, 6, 7]])).logits.sum().item())
 assert run() == run()
 """
-LEFT_RUNNING = USE + """
+LEFT_RUNNING = (
+    USE
+    + """
 from interp_core.runtime import submit, report
 import time
 def work():
@@ -182,6 +184,7 @@ def work():
 submit(work)
 time.sleep(0.1)
 """
+)
 FAILED = USE + "\nraise SystemExit(3)"
 
 
@@ -237,5 +240,3 @@ def mutations(name: str) -> dict[str, bool]:
 def test_edited_runs_change_nothing_on_the_model(name):
     same = mutations(name)
     assert all(same.values()), [key for key in same if not same[key]]
-
-

@@ -15,8 +15,9 @@ from conftest import CHECKPOINTS, REFERENCE
 from safetensors.numpy import load_file
 from test_loading import QUANTISED, write_mlx_folder
 
-from interp_core import load_model, residual
-from interp_core.residual import Part, ResidualStream, Site, _attend, _Tape
+from interp_core import load_model
+from interp_core.block import Part, Tape, attend
+from interp_core.residual import ResidualStream, Site
 from interp_core.runtime import on_compute_thread
 
 TOLERANCE = 2e-5
@@ -101,7 +102,7 @@ def edited_batch(model, with_prefix: bool = True) -> float:
     found = model.stream.run(resid=batch, start=last, prefix=prefix).logits
 
     def add(delta):
-        return lambda x: mx.concatenate([x[:, :at], x[:, at:at + 1] + delta, x[:, at + 1:]], 1)
+        return lambda x: mx.concatenate([x[:, :at], x[:, at : at + 1] + delta, x[:, at + 1 :]], 1)
 
     one_by_one = [model.stream.run(ids, edits={site: add(d)}).logits[:, CUT:] for d in deltas]
     return gap(found, mx.concatenate(one_by_one))
@@ -198,11 +199,11 @@ def attention_gap(keys_of=identity, scale: float = 0.3) -> float:
         mx.random.normal((2, n, 9, 6), key=mx.random.key(n + i)) for i, n in enumerate((4, 2, 2))
     )
     mask = mx.tril(mx.ones((9, 9), mx.bool_))
-    tape = _Tape(None, lambda _, x: x, explicit=True)
-    found = _attend(queries, keys_of(keys), values, tape, scale, mask)
-    return gap(found, mx.fast.scaled_dot_product_attention(
-        queries, keys, values, scale=0.3, mask=mask
-    ))
+    tape = Tape(None, lambda _, x: x, explicit=True)
+    found = attend(queries, keys_of(keys), values, tape, scale, mask)
+    return gap(
+        found, mx.fast.scaled_dot_product_attention(queries, keys, values, scale=0.3, mask=mask)
+    )
 
 
 def test_explicit_softmax_is_the_fused_one():
@@ -219,7 +220,8 @@ def written_out_gap(model) -> float:
 
 @every_model
 def test_asking_for_patterns_does_not_change_the_run(load, name, monkeypatch):
-    monkeypatch.setattr(residual, "_on_host", lambda: False)
+    for module in ("block", "residual"):
+        monkeypatch.setattr(f"interp_core.{module}.on_host", lambda: False)
     assert written_out_gap(load(name)) < TOLERANCE
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def convert(source: Path, target: Path) -> Path:
         weights[name] = value
         mx.eval(value)
         report("converting weights", done + 1, sum(n.endswith(".weight") for n in tensors))
+    _sweep(target.parent)
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
     try:
         mx.save_safetensors(str(partial / "model.safetensors"), weights, {"format": "mlx"})
@@ -86,6 +88,13 @@ def convert(source: Path, target: Path) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what conversions that were killed left behind a day ago or more."""
+    for left in folder.glob(".partial-*"):
+        if time.time() - left.stat().st_mtime > 86_400:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _config(metadata: dict[str, Any], has_head: bool) -> dict[str, Any]:
