@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import altair as alt
@@ -10,7 +12,7 @@ import pandas as pd
 
 from interp_core.charts import theme
 from interp_core.charts.logit_lens_grid import grid, window
-from interp_core.charts.logit_lens_layers import layers, survey_charts
+from interp_core.charts.logit_lens_layers import SURVEY, layers, survey_chart, survey_charts
 from interp_core.charts.parts import (
     alt_text,
     layer_axis,
@@ -23,7 +25,17 @@ from interp_core.charts.parts import (
 if TYPE_CHECKING:
     from interp_core.papers.logit_lens.result import LogitLens
 
-__all__ = ["attribution", "charts", "grid", "layers", "survey_charts", "trajectories", "window"]
+__all__ = [
+    "attribution",
+    "charts",
+    "grid",
+    "layers",
+    "makers",
+    "survey_chart",
+    "survey_charts",
+    "trajectories",
+    "window",
+]
 
 _WIDTH, _ROW = 640, 20
 _DASHES = [[1, 0], [6, 3], [2, 2]]
@@ -85,15 +97,20 @@ def _followed(result: LogitLens, position: int) -> pd.DataFrame:
     for target, (token, role) in enumerate(zip(ids, roles, strict=True)):
         if token >= 0:
             followed.setdefault(token, (target, []))[1].append(role)
-    return pd.concat([
-        pd.DataFrame({
-            "target": f"{shown(result.vocabulary[token])}  ({', '.join(dict.fromkeys(names))})",
-            "layer": result.layers,
-            "rank": result.rank[:, p, target] + 1,
-            "probability": np.exp(result.log_prob[:, p, target]),
-        })
-        for token, (target, names) in followed.items()
-    ], ignore_index=True)
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "target": f"{shown(result.vocabulary[token])}  ({', '.join(dict.fromkeys(names))})",
+                    "layer": result.layers,
+                    "rank": result.rank[:, p, target] + 1,
+                    "probability": np.exp(result.log_prob[:, p, target]),
+                }
+            )
+            for token, (target, names) in followed.items()
+        ],
+        ignore_index=True,
+    )
 
 
 def attribution(result: LogitLens, position: int, target: str = "final top") -> alt.LayerChart:
@@ -133,14 +150,20 @@ def attribution(result: LogitLens, position: int, target: str = "final top") -> 
     ).properties(width=_WIDTH, height=height, title=heading, description=alt_text(heading))
 
 
-def charts(result: LogitLens) -> dict[str, alt.TopLevelMixin]:
-    """Return every figure of a result, by name; those of one position at the last one read."""
+def makers(result: LogitLens) -> dict[str, Callable[[], alt.TopLevelMixin]]:
+    """Return what draws each figure of a result; those of one position at the last one read."""
     last = int(result.positions[-1])
-    figures = {
-        "grid": grid(result),
-        "trajectories": trajectories(result, last),
-        "attribution": attribution(result, last),
-        "layers": layers(result),
+    figures: dict[str, Callable[[], alt.TopLevelMixin]] = {
+        "grid": partial(grid, result),
+        "trajectories": partial(trajectories, result, last),
+        "attribution": partial(attribution, result, last),
+        "layers": partial(layers, result),
     }
-    survey = {} if result.survey is None else survey_charts(result.survey)
-    return figures | {f"survey_{name}": chart for name, chart in survey.items()}
+    if (survey := result.survey) is not None:
+        figures |= {f"survey_{name}": partial(survey_chart, survey, name) for name in SURVEY}
+    return figures
+
+
+def charts(result: LogitLens) -> dict[str, alt.TopLevelMixin]:
+    """Return every figure of a result, by name."""
+    return {name: draw() for name, draw in makers(result).items()}

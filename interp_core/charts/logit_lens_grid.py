@@ -76,16 +76,18 @@ def _cells(result: LogitLens, colour: Colour) -> pd.DataFrame:
     cells = cells[cells["position"].isin(positions)]
     tokens = result.frames["tokens"]["next"].iloc[where]
     following = tokens.map(shown, na_action="ignore").fillna("(end)")
-    frame = pd.DataFrame({
-        "row": np.repeat(rows, len(positions)),
-        "column": [f"{shown(result.tokens[p])}\n{p}" for p in positions] * len(rows),
-        "input": cells["input"].map(shown).array,
-        "next": [*following] * len(rows),
-        "top": cells["top"].map(shown).array,
-        "hit": _hits(result)[:, where].ravel(),
-        "probability": cells["top_probability"].array,
-        "rank": cells["final_rank"].array + 1,
-    })
+    frame = pd.DataFrame(
+        {
+            "row": np.repeat(rows, len(positions)),
+            "column": [f"{shown(result.tokens[p])}\n{p}" for p in positions] * len(rows),
+            "input": cells["input"].map(shown).array,
+            "next": [*following] * len(rows),
+            "top": cells["top"].map(shown).array,
+            "hit": _hits(result)[:, where].ravel(),
+            "probability": cells["top_probability"].array,
+            "rank": cells["final_rank"].array + 1,
+        }
+    )
     for name in ("layer", "position", "entropy", "kl", "cross_entropy", "agrees"):
         frame[name] = cells[name].array
     for k in range(min(_TOKENS, result.top_ids.shape[2])):
@@ -167,12 +169,16 @@ def _tiles(base: alt.Chart, colour: Colour) -> alt.Chart:
         values=list(quantity.ticks),
         labelOverlap=False,
     )
-    return base.mark_rect(invalid="show", stroke="#D55E00").encode(
-        color=alt.when(f"!isValid(datum.{colour})")
-        .then(alt.value("#80808030"))
-        .otherwise(alt.Color(f"{colour}:Q", scale=quantity.scale, legend=legend)),
-        strokeWidth=alt.when(cell, empty=False).then(alt.value(3)).otherwise(alt.value(0)),
-    ).add_params(cell)
+    return (
+        base.mark_rect(invalid="show", stroke="#D55E00")
+        .encode(
+            color=alt.when(f"!isValid(datum.{colour})")
+            .then(alt.value("#80808030"))
+            .otherwise(alt.Color(f"{colour}:Q", scale=quantity.scale, legend=legend)),
+            strokeWidth=alt.when(cell, empty=False).then(alt.value(3)).otherwise(alt.value(0)),
+        )
+        .add_params(cell)
+    )
 
 
 def _tooltip(frame: pd.DataFrame) -> list[alt.Tooltip]:
@@ -207,5 +213,3 @@ def _token_axis(frame: pd.DataFrame, text: bool) -> alt.X:
         scale=alt.Scale(domain=domain, paddingInner=0.03),
         axis=axis,
     )
-
-

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _WIDTH = 640
 _PANELS = {"kl": "KL (nats)", "entropy": "entropy (nats)", "agreement": "agreement (share)"}
 
-_SURVEY = {
+SURVEY = {
     "kl": (
         "Mean KL(output || layer), by layer",
         "KL (nats)",
@@ -103,12 +103,14 @@ def _off_scale(frame: pd.DataFrame, column: str) -> str:
 
 def survey_charts(survey: Survey) -> dict[str, alt.LayerChart]:
     """Return the curves over layers, with 95% bands: one figure per statistic."""
+    return {name: survey_chart(survey, name) for name in SURVEY}
+
+
+def survey_chart(survey: Survey, name: str) -> alt.LayerChart:
+    """Return the curve of one of the statistics in :data:`SURVEY`."""
     frame = survey.frames["layers"]
-    return {name: _curve(frame[frame["statistic"] == name], name, survey) for name in _SURVEY}
-
-
-def _curve(frame: pd.DataFrame, name: str, survey: Survey) -> alt.LayerChart:
-    what, unit, see = _SURVEY[name]
+    frame = frame[frame["statistic"] == name]
+    what, unit, see = SURVEY[name]
     share, ranked = unit.startswith("share"), name == "median_rank"
     off = _off_scale(frame, "value") if unit.endswith("(nats)") else ""
     if off:

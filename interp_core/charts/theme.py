@@ -25,8 +25,20 @@ MAX_MARKS = 5000
 """Marks that one figure may draw; beyond it a figure shows a part and says so."""
 
 _PAGE = {
-    "light": {"text": "#262730", "muted": "#5B5E6B", "line": "#9A9DA8", "grid": "#E4E5EA", "accent": "#0072B2"},
-    "dark": {"text": "#F2F3F5", "muted": "#AEB2BD", "line": "#6B7080", "grid": "#2B303B", "accent": "#56B4E9"},
+    "light": {
+        "text": "#262730",
+        "muted": "#5B5E6B",
+        "line": "#9A9DA8",
+        "grid": "#E4E5EA",
+        "accent": "#0072B2",
+    },
+    "dark": {
+        "text": "#F2F3F5",
+        "muted": "#AEB2BD",
+        "line": "#6B7080",
+        "grid": "#2B303B",
+        "accent": "#56B4E9",
+    },
 }
 
 

@@ -1,5 +1,7 @@
 """Logit Lens: the next-token guess after every layer."""
 
+from functools import partial
+
 import streamlit as st
 from components import logit_lens_controls as controls
 from components import prompt, show, state, work
@@ -126,7 +128,8 @@ def outcome(params: Params, result: LogitLens) -> None:
     else:
         show.findings(result.findings)
     st.markdown("### Take it with you")
-    figures = result.charts() | {"grid": charts.grid(result, st.session_state["colour"])}
+    figures = charts.makers(result)
+    figures["grid"] = partial(charts.grid, result, st.session_state["colour"])
     show.take_away(PAPER, result, controls.view(), figures)
     show.provenance(result)
 

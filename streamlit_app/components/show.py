@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -30,7 +31,7 @@ def figure(
     A dimmed chart shows what is being replaced.
     """
     with alt.theme.enable("none"):
-        spec = chart.to_dict()
+        spec = chart.to_dict(validate=False)  # tests validate every figure
     spec["config"] = theme.config(mode())
     if dim:
         spec["config"] |= {kind: {"opacity": 0.3} for kind in ("rect", "text", "point")}
@@ -81,7 +82,12 @@ def findings(items: list[Finding]) -> None:
     st.table(table.map(plain).set_index("Claim"))
 
 
-def take_away(paper: Paper, result: Result, view: dict[str, str], charts: dict[str, Any]) -> None:
+def take_away(
+    paper: Paper,
+    result: Result,
+    view: dict[str, str],
+    figures: dict[str, Callable[[], alt.TopLevelMixin]],
+) -> None:
     """Offer the link, the files and the code of a result."""
     parts = urlsplit(st.context.url or "")
     query = urlencode(to_address(result.params, view), doseq=True)
@@ -96,10 +102,10 @@ def take_away(paper: Paper, result: Result, view: dict[str, str], charts: dict[s
             _download(f"{name}.{kind}", lambda make=make: make(frame))
         _download(f"{paper.name}.json", lambda: result.to_json().encode())
     with right.popover("Download figure", icon=":material/image:", width="stretch"):
-        name = st.selectbox("Figure", list(charts), key="download_figure")
+        name = st.selectbox("Figure", list(figures), key="download_figure")
         look = mode()
         for kind, make in (("png", exports.png), ("svg", exports.svg), ("html", exports.html)):
-            _download(f"{name}.{kind}", lambda make=make: make(charts[name], look))
+            _download(f"{name}.{kind}", lambda make=make: make(figures[name](), look))
     with st.expander("Python", icon=":material/code:"):
         st.code(exports.snippet(result), language="python")
 
