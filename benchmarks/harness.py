@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import resource
 import statistics
 import subprocess
@@ -41,6 +42,28 @@ def threads() -> int:
     return len(psutil.Process().cpu_affinity()) if sys.platform == "linux" else os.cpu_count() or 1
 
 
+def confine(cores: int) -> None:
+    """Let this process, and the sides it starts, use the first ``cores`` cores only (Linux)."""
+    mine = psutil.Process()
+    mine.cpu_affinity(mine.cpu_affinity()[:cores])
+
+
+def machine() -> str:
+    """Return one line on the machine and on what else it is doing."""
+    names = [
+        line.split(":", 1)[1].strip()
+        for line in (Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else "").split("\n")
+        if line.startswith("model name")
+    ]
+    model = names[0] if names else platform.processor()
+    memory_gb = psutil.virtual_memory().total / 1e9
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    return (
+        f"{platform.system()} {platform.machine()}, {model}, {os.cpu_count()} cores, "
+        f"{memory_gb:.0f} GB; load average {load}"
+    )
+
+
 # ---------------------------------------------------------------- in the side's own process
 
 
@@ -52,16 +75,16 @@ def serve(open_side: Callable[[Path], Side]) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if side is None:
-            side, seconds = open_side(Path(request["folder"])), 0.0
+            side, reply = open_side(Path(request["folder"])), {}
         else:
-            seconds = _run(side, request["case"], request["save"])
-        print(json.dumps({"seconds": seconds, "peak": _peak_bytes()}), file=replies, flush=True)
+            reply = _run(side, request["case"], request["save"])
+        print(json.dumps({**reply, "peak": _peak_bytes()}), file=replies, flush=True)
 
 
-def _run(side: Side, case: Case, save: str | None) -> float:
-    start = time.perf_counter()
+def _run(side: Side, case: Case, save: str | None) -> dict[str, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
     result = side.run(case)
-    seconds = time.perf_counter() - start
+    seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
     if save is not None:
         np.savez(save, **result)
     return seconds
@@ -100,10 +123,13 @@ class Process:
             raise RuntimeError(f"{' '.join(self._command)} ended with {self._process.wait()}")
         return json.loads(reply)
 
-    def run(self, case: Case, save: Path | None = None) -> tuple[float, int]:
-        """Do the case once; return seconds, and the process's peak memory so far in bytes."""
-        reply = self._ask({"case": case, "save": str(save) if save else None})
-        return reply["seconds"], reply["peak"]
+    def run(self, case: Case, save: Path | None = None) -> dict[str, float]:
+        """Do the case once.
+
+        Returns ``wall`` and ``cpu`` seconds (the latter of all threads), and ``peak``, the most
+        memory the process has held so far, in bytes.
+        """
+        return self._ask({"case": case, "save": str(save) if save else None})
 
     def __enter__(self) -> Process:
         return self
@@ -131,16 +157,19 @@ def _environment() -> dict[str, str]:
 
 
 def interleave(
-    sides: Mapping[str, Process], cases: Iterable[Case], rounds: int
+    sides: Mapping[str, Process], cases: Iterable[Case], rounds: int, clock: str
 ) -> dict[str, dict[str, list[float]]]:
-    """Time each case ``rounds`` times a side, the sides taking turns; seconds by case and side."""
+    """Time each case ``rounds`` times a side, the sides taking turns; seconds by case and side.
+
+    ``clock`` is ``wall``, or ``cpu``, which other work on the machine disturbs less.
+    """
     cases = list(cases)
     seconds = {case["name"]: {name: [] for name in sides} for case in cases}
     for round_ in range(rounds):
         print(f"round {round_ + 1} of {rounds}", file=sys.stderr, flush=True)
         for case in cases:
             for name, process in sides.items():
-                seconds[case["name"]][name].append(process.run(case)[0])
+                seconds[case["name"]][name].append(process.run(case)[clock])
     return seconds
 
 
@@ -156,7 +185,7 @@ def memory(
         print(f"memory of {case['name']}", file=sys.stderr, flush=True)
         for name, command in commands.items():
             with Process(command, folder) as process:
-                after = process.run(case)[1]
+                after = int(process.run(case)["peak"])
                 peaks.setdefault(case["name"], {})[name] = (process.loaded_bytes, after)
     return peaks
 

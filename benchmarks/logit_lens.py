@@ -1,6 +1,7 @@
 """Time and weigh the forward pass and the logit lens against PyTorch and TransformerLens.
 
     python benchmarks/logit_lens.py [--rounds 5] [--only TEXT] [--no-memory]
+    python benchmarks/logit_lens.py --threads 1 --clock cpu    # on a busy machine
 """
 
 from __future__ import annotations
@@ -17,7 +18,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from harness import Arrays, Case, Process, interleave, markdown, memory, ratio_text, serve, threads
+from harness import (
+    Arrays,
+    Case,
+    Process,
+    confine,
+    interleave,
+    machine,
+    markdown,
+    memory,
+    ratio_text,
+    serve,
+    threads,
+)
 from sides import SIDES
 from tokenizers import Tokenizer
 
@@ -45,13 +58,17 @@ def main() -> int:
     if options.side:
         serve(SIDES[options.side])
         return 0
+    if options.threads:
+        confine(options.threads)
     folder = options.model or _default_model()
     cases = [case for case in _cases(folder) if options.only in case["name"]]
     if not cases:
         print("no case has that in its name", file=sys.stderr)
         return 2
     commands = {name: [sys.executable, __file__, "--side", name] for name in SIDES}
-    print(f"float32, {threads()} threads a side, {options.rounds} rounds, model {folder.name}\n")
+    print(machine())
+    print(f"float32, threads a side: {threads()}, rounds: {options.rounds}, "
+          f"clock: {options.clock}, model: {folder.name}\n", flush=True)
     with ExitStack() as stack:
         sides = {
             name: stack.enter_context(Process(command, folder))
@@ -61,7 +78,8 @@ def main() -> int:
             print("nothing was timed, as the sides computed different numbers:", *problems,
                   sep="\n  ", file=sys.stderr)
             return 1
-        print(_time_table(interleave(sides, cases, options.rounds)), "\n", flush=True)
+        times = interleave(sides, cases, options.rounds, options.clock)
+        print(_time_table(times), "\n", flush=True)
     if not options.no_memory:
         print(_memory_table(memory(commands, folder, cases)))
     return 0
@@ -72,6 +90,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="timed repetitions of each case")
     parser.add_argument("--only", default="", help="cases with this in their name")
     parser.add_argument("--no-memory", action="store_true", help="leave memory out")
+    parser.add_argument("--threads", type=int, help="cores and threads a side (Linux); all if none")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
+                        help="what seconds are: by the clock, or of processor time")
     parser.add_argument("--model", type=Path, help="a Llama-like folder; the default model if none")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -138,8 +138,3 @@ QUANTITIES = {
     ),
 }
 """Colours by quantity. Ranks count from 1, the likeliest, so that a log scale takes them."""
-
-
-def signed(limit: float) -> alt.Scale:
-    """Return the diverging scale of effects and differences, centred at 0."""
-    return alt.Scale(domain=[-limit, 0, limit], range=["#2166AC", "#EDEDED", "#B2182B"], clamp=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 from mlx.utils import tree_flatten
 from safetensors import SafetensorError, safe_open
 
@@ -242,17 +242,6 @@ def weights_sha256(folder: Path) -> str:
     digests = json.loads(known.read_text()) if known.exists() else {}
     if stamp not in digests:
         parts = "".join(gguf.sha256(file) for file in files)
-        digests[stamp] = parts if len(files) == 1 else _digest_of(parts)
+        digests[stamp] = parts if len(files) == 1 else hashlib.sha256(parts.encode()).hexdigest()
         known.write_text(json.dumps(digests))
     return digests[stamp]
-
-
-def _digest_of(text: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def token_ids(ids: list[int]) -> mx.array:
-    """Return ids as the [1, pos] array that a stream runs."""
-    return mx.array(np.asarray(ids, np.int32))[None]
