@@ -20,6 +20,10 @@ _SLICE = 1 << 15
 """Elements a slice: the working set of a few float32 buffers stays in a core's L2 cache."""
 
 
+_ALONE = 8 * _SLICE
+"""Elements that one core does by itself."""
+
+
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="lensbook-host")
@@ -30,14 +34,17 @@ def as_numpy(x: mx.array) -> np.ndarray:
     return np.asarray(x.astype(mx.float32))
 
 
-def each_slice(work: Callable[[slice], None], rows: int, step: int) -> None:
-    """Call ``work`` on slices of ``step`` of ``rows`` rows, on all cores.
+def each_slice(work: Callable[[slice], None], shape: tuple[int, int], step: int) -> None:
+    """Call ``work`` on slices of ``step`` rows of an array of ``shape``, on all cores.
 
-    Numpy lets go of the interpreter's lock while it computes.
+    Numpy lets go of the interpreter's lock while it computes. Where there is little to do, waking
+    other cores takes longer than doing it.
     """
+    rows, width = shape
     slices = [slice(i, min(i + step, rows)) for i in range(0, rows, step)]
-    if len(slices) == 1:
-        work(slices[0])
+    if rows * width <= _ALONE:
+        for part in slices:
+            work(part)
     else:
         list(_pool().map(work, slices))
 
@@ -62,7 +69,7 @@ def swiglu(gate: mx.array, up: mx.array) -> mx.array:
         np.divide(g[rows], o, out=o)
         o *= u[rows]
 
-    each_slice(work, len(g), _rows(width))
+    each_slice(work, g.shape, _rows(width))
     return mx.array(out).reshape(gate.shape).astype(gate.dtype)
 
 
@@ -89,7 +96,7 @@ def softmax(scores: mx.array) -> mx.array:
         np.exp(o, out=o)
         o /= o.sum(-1, keepdims=True)
 
-    each_slice(work, len(s), _rows(width))
+    each_slice(work, s.shape, _rows(width))
     return mx.array(out).reshape(scores.shape).astype(scores.dtype)
 
 

@@ -84,7 +84,7 @@ def final(logits: mx.array) -> Final:
         p /= total
         entropy[part] = np.log(total[:, 0]) - np.vecdot(p, shifted)
 
-    host_math.each_slice(work, len(rows), _ROWS)
+    host_math.each_slice(work, rows.shape, _ROWS)
     return Final(probs, entropy, rows.argmax(-1), probs.max(-1))
 
 
@@ -133,7 +133,7 @@ def _read_host(rows: np.ndarray, reference: Final, targets: np.ndarray, top_k: i
             likelier = z > at[:, t, None]
             out.rank[part, t] = [np.count_nonzero(row) for row in likelier]
 
-    host_math.each_slice(work, n, _ROWS)
+    host_math.each_slice(work, rows.shape, _ROWS)
     return out
 
 
