@@ -95,13 +95,13 @@ def take_away(
     st.caption("Copy link")
     st.code(link, language=None, wrap_lines=True)
     left, right = st.columns(2)
-    with left.popover("Download data", icon=":material/table:", width="stretch"):
+    with left.expander("Download data", icon=":material/table:"):
         name = st.selectbox("Table", list(result.frames), key="download_table")
         frame = result.frames[name]
         for kind, make in (("csv", exports.csv), ("parquet", exports.parquet)):
             _download(f"{name}.{kind}", lambda make=make: make(frame))
         _download(f"{paper.name}.json", lambda: result.to_json().encode())
-    with right.popover("Download figure", icon=":material/image:", width="stretch"):
+    with right.expander("Download figure", icon=":material/image:"):
         name = st.selectbox("Figure", list(figures), key="download_figure")
         look = mode()
         for kind, make in (("png", exports.png), ("svg", exports.svg), ("html", exports.html)):
