@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -47,6 +48,21 @@ def each_slice(work: Callable[[slice], None], shape: tuple[int, int], step: int)
             work(part)
     else:
         list(_pool().map(work, slices))
+
+
+_memory = threading.local()
+
+
+def scratch(n: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return ``n`` float32 arrays of ``shape`` to write into, [n, *shape], this thread's own.
+
+    They hold whatever the last call left. Fresh arrays of megabytes cost more than what is computed
+    in them: the system hands out their pages one by one, zeroed, and takes them back.
+    """
+    size = n * shape[0] * shape[1]
+    if getattr(_memory, "buffer", np.empty(0)).size < size:
+        _memory.buffer = np.empty(size, np.float32)
+    return _memory.buffer[:size].reshape(n, *shape)
 
 
 def _rows(width: int) -> int:

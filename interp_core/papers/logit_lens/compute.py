@@ -140,11 +140,13 @@ def _read(
             ],
             axis=-1,
         )
-        column = []
-        for row, layer in enumerate(layers):
-            logits = stream.unembed(pass_.states[layer][0, where[part]])
-            column.append(readout.read(logits, final, targets, top_k))
-            report("reading layers", done * len(layers) + row + 1, len(parts) * len(layers))
+        column: list[readout.Readout] = []
+        for group in readout.together(len(layers), len(final.top), final.probs.shape[-1]):
+            states = mx.stack([pass_.states[layer][0, where[part]] for layer in layers[group]])
+            logits = stream.unembed(states)
+            mx.eval(logits)
+            column += [readout.read(each, final, targets, top_k) for each in logits]
+            report("reading layers", done * len(layers) + len(column), len(parts) * len(layers))
         grid.append(column)
 
     def joined(name: str) -> np.ndarray:
