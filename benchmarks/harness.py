@@ -52,7 +52,9 @@ def machine() -> str:
     """Return one line on the machine and on what else it is doing."""
     names = [
         line.split(":", 1)[1].strip()
-        for line in (Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else "").split("\n")
+        for line in (Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else "").split(
+            "\n"
+        )
         if line.startswith("model name")
     ]
     model = names[0] if names else platform.processor()
@@ -135,7 +137,9 @@ class Process:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         assert self._process.stdin is not None
@@ -201,10 +205,12 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     table = [list(header), *(list(row) for row in rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     lines = [
-        "| " + " | ".join(
+        "| "
+        + " | ".join(
             cell.rjust(width) if i else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ) + " |"
+        )
+        + " |"
         for row in table
     ]
     rule = "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"

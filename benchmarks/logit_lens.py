@@ -1,7 +1,7 @@
 """Time and weigh the forward pass and the logit lens against PyTorch and TransformerLens.
 
-    python benchmarks/logit_lens.py [--rounds 5] [--only TEXT] [--no-memory]
-    python benchmarks/logit_lens.py --threads 1 --clock cpu    # on a busy machine
+python benchmarks/logit_lens.py [--rounds 5] [--only TEXT] [--no-memory]
+python benchmarks/logit_lens.py --threads 1 --clock cpu    # on a busy machine
 """
 
 from __future__ import annotations
@@ -67,16 +67,23 @@ def main() -> int:
         return 2
     commands = {name: [sys.executable, __file__, "--side", name] for name in SIDES}
     print(machine())
-    print(f"float32, threads a side: {threads()}, rounds: {options.rounds}, "
-          f"clock: {options.clock}, model: {folder.name}\n", flush=True)
+    print(
+        f"float32, threads a side: {threads()}, rounds: {options.rounds}, "
+        f"clock: {options.clock}, model: {folder.name}\n",
+        flush=True,
+    )
     with ExitStack() as stack:
         sides = {
             name: stack.enter_context(Process(command, folder))
             for name, command in commands.items()
         }
         if problems := list(_compare(sides, cases)):
-            print("nothing was timed, as the sides computed different numbers:", *problems,
-                  sep="\n  ", file=sys.stderr)
+            print(
+                "nothing was timed, as the sides computed different numbers:",
+                *problems,
+                sep="\n  ",
+                file=sys.stderr,
+            )
             return 1
         times = interleave(sides, cases, options.rounds, options.clock)
         print(_time_table(times), "\n", flush=True)
@@ -91,8 +98,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="cases with this in their name")
     parser.add_argument("--no-memory", action="store_true", help="leave memory out")
     parser.add_argument("--threads", type=int, help="cores and threads a side (Linux); all if none")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
-                        help="what seconds are: by the clock, or of processor time")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="what seconds are: by the clock, or of processor time",
+    )
     parser.add_argument("--model", type=Path, help="a Llama-like folder; the default model if none")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -112,16 +123,24 @@ def _cases(folder: Path) -> Iterator[Case]:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     draw = random.Random(0)
     for batch, length in SHAPES:
-        ids = [[draw.randrange(tokenizer.get_vocab_size()) for _ in range(length)]
-               for _ in range(batch)]
+        ids = [
+            [draw.randrange(tokenizer.get_vocab_size()) for _ in range(length)]
+            for _ in range(batch)
+        ]
         yield {"name": f"forward {batch}x{length}", "kind": "forward", "ids": ids, "save": False}
     for length in LENGTHS:
         ids = tokenizer.encode(TEXT * 10, add_special_tokens=False).ids[:length]
         text = tokenizer.decode(ids, skip_special_tokens=False)
         if tokenizer.encode(text, add_special_tokens=False).ids != ids:
             raise ValueError(f"{folder}: the text does not survive its tokenizer")
-        yield {"name": f"lens {length}", "kind": "lens", "ids": [ids], "text": text,
-               "top_k": TOP_K, "save": False}
+        yield {
+            "name": f"lens {length}",
+            "kind": "lens",
+            "ids": [ids],
+            "text": text,
+            "top_k": TOP_K,
+            "save": False,
+        }
 
 
 def _compare(sides: dict[str, Process], cases: list[Case]) -> Iterator[str]:
@@ -174,11 +193,13 @@ def _memory_table(peaks: dict[str, dict[str, tuple[int, int]]]) -> str:
 
     header = ["peak MB, and (after load)", *SIDES, *(f"{name} / {OURS}" for name in PEERS)]
     rows = [
-        list(itertools.chain(
-            [case],
-            (megabytes(sides[name]) for name in SIDES),
-            (f"{sides[name][1] / sides[OURS][1]:.2f}" for name in PEERS),
-        ))
+        list(
+            itertools.chain(
+                [case],
+                (megabytes(sides[name]) for name in SIDES),
+                (f"{sides[name][1] / sides[OURS][1]:.2f}" for name in PEERS),
+            )
+        )
         for case, sides in peaks.items()
     ]
     return markdown(header, rows)

@@ -11,6 +11,7 @@ import ctypes
 import os
 import sys
 import tempfile
+import warnings
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +33,11 @@ def use_fast_blas() -> None:
         return
     if "mlx.core" in sys.modules:
         chosen = "MLX's reference BLAS (mlx was imported before interp_core)"
+        warnings.warn(
+            "mlx was imported before interp_core, so matrix products are some 60 times as slow as "
+            "they could be: import interp_core first",
+            stacklevel=3,
+        )
         return
     # Idle BLAS threads sleep at once instead of spinning on the cores that numpy needs.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "12")

@@ -15,7 +15,9 @@ import mlx.nn as nn
 from interp_core import host_math
 from interp_core.models.architectures import Arch
 
-Part = Literal["resid_pre", "pattern", "z", "attn_out", "resid_mid", "mlp_out", "resid_post"]
+Part = Literal[
+    "resid_pre", "pattern", "z", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post"
+]
 
 
 Visit = Callable[[Part, mx.array], mx.array]
@@ -120,28 +122,39 @@ class Block:
     """One transformer block as two writes to the residual stream."""
 
     def __init__(self, arch: Arch, layer: nn.Module) -> None:
-        self.attn_norm, self.attn_post = (
-            get_path(layer, arch.attn_norm),
-            get_path(layer, arch.attn_post),
-        )
-        self.mlp_norm, self.mlp_post = (
-            get_path(layer, arch.mlp_norm),
-            get_path(layer, arch.mlp_post),
-        )
+        self.attn_norm = get_path(layer, arch.attn_norm)
+        self.attn_out_norm = get_path(layer, arch.attn_out_norm)
+        self.mlp_norm = get_path(layer, arch.mlp_norm)
+        self.mlp_out_norm = get_path(layer, arch.mlp_out_norm)
         self.parallel = getattr(layer, "use_parallel_residual", False)
         attn = getattr(layer, arch.attn)
         self.project = getattr(attn, arch.attn_proj)
         self.heads = _with_names(attn, scaled_dot_product_attention=attend)
         setattr(self.heads, arch.attn_proj, _identity)
         names = {"swiglu": host_math.swiglu} if on_host() else {}
+        self.down = getattr(layer.mlp, arch.mlp_proj)
         self.mlp = _with_names(layer.mlp, **names)
+        setattr(self.mlp, arch.mlp_proj, _identity)
 
-    def __call__(self, x: mx.array, mask: mx.array, tape: Tape, at: Visit) -> mx.array:
-        """Return ``resid_post`` for ``resid_pre`` x, [batch, pos, d_model]."""
+    def with_down(self, down: Callable[[mx.array], mx.array]) -> Block:
+        """Return this block with another down-projection; the rest is shared."""
+        block = copy.copy(self)
+        block.down = down
+        return block
+
+    def __call__(
+        self, x: mx.array, mask: mx.array, tape: Tape, at: Visit, leave: slice = slice(None)
+    ) -> mx.array:
+        """Return ``resid_post`` for ``resid_pre`` x, [batch, pos, d_model], where ``leave`` asks.
+
+        Positions that do not leave are keys and values of those that do, and nothing more.
+        """
         x = at("resid_pre", x)
-        z = at("z", self.heads(self.attn_norm(x), mask, tape))
-        attn = at("attn_out", self.attn_post(self.project(z)))
+        z = at("z", self.heads(self.attn_norm(x), mask, tape)[:, leave])
+        x = x[:, leave]
+        attn = at("attn_out", self.attn_out_norm(self.project(z)))
         mid = at("resid_mid", x + attn)
         # A parallel block's MLP reads resid_pre: its resid_mid is a sum that no part reads.
-        mlp = at("mlp_out", self.mlp_post(self.mlp(self.mlp_norm(x if self.parallel else mid))))
+        hidden = at("mlp_post", self.mlp(self.mlp_norm(x if self.parallel else mid)))
+        mlp = at("mlp_out", self.mlp_out_norm(self.down(hidden)))
         return at("resid_post", mid + mlp)

@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m interp_core", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="PAPER|link|models|doctor")
     for paper in PAPERS.values():
-        if paper.result:
+        if paper.built:
             _add_paper(commands, paper)
     link = commands.add_parser("link", help="run what a shared link describes")
     link.add_argument("link", metavar="URL-OR-QUERY")

@@ -23,8 +23,8 @@ def parse(link: str) -> tuple[Paper, Any]:
     path, _ = split_link(link)
     name = path.strip("/") if path else DEFAULT_PAPER
     paper = PAPERS.get(name)
-    if paper is None or paper.result is None:
-        built = ", ".join(name for name, paper in PAPERS.items() if paper.result)
+    if paper is None or not paper.built:
+        built = ", ".join(name for name, paper in PAPERS.items() if paper.built)
         raise ParameterError(f"link: there is no paper {name[:60]!r}; accepted: {built}")
     params = from_query(paper.module.Params, link)
     check_model(params.model)

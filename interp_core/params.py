@@ -79,6 +79,9 @@ def _check_unicode(text: str) -> str:
 Text = Annotated[str, AfterValidator(_check_text)]
 """Text that is not empty, in valid Unicode, of bounded length."""
 
+MaybeText = Annotated[str, AfterValidator(_check_unicode)]
+"""Text that may be empty, where something else then takes its place."""
+
 TokenText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_unicode)]
 """The text of one token, leading space included."""
 

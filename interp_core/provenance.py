@@ -18,7 +18,9 @@ _PACKAGES = ("lensbook", "mlx", "mlx-lm", "numpy", "tokenizers")
 
 
 class Recorder:
-    """A context around a computation; :meth:`provenance` then tells how it went."""
+    """A context around a computation; :meth:`provenance` tells how it goes, or how it went."""
+
+    _end: float | None = None
 
     def __enter__(self) -> Self:
         mx.reset_peak_memory()
@@ -26,12 +28,13 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._seconds = time.perf_counter() - self._start
+        self._end = time.perf_counter()
 
     def provenance(
         self, model: ModelInfo, token_ids: list[int], seed: int | None = None
     ) -> Provenance:
-        """Return the record of the computation that ended."""
+        """Return the record of the computation, up to now if it has not ended."""
+        end = time.perf_counter() if self._end is None else self._end
         return Provenance(
             model=model,
             token_ids=tuple(token_ids),
@@ -39,7 +42,7 @@ class Recorder:
             device=device(),
             blas=blas.chosen,
             seed=seed,
-            seconds=round(self._seconds, 3),
+            seconds=round(end - self._start, 3),
             peak_memory=mx.get_peak_memory(),
             date=datetime.date.today().isoformat(),
         )

@@ -102,6 +102,24 @@ def final(logits: mx.array) -> Final:
     return Final(probs, entropy, rows.argmax(-1), probs.max(-1))
 
 
+def log_normaliser(logits: mx.array) -> np.ndarray:
+    """Return log(sum(exp(logits))) of each row [row, d_vocab]: [row], float32."""
+    if device() != "cpu":
+        return np.array(mx.logsumexp(logits.astype(mx.float32), axis=-1))
+    rows = host_math.as_numpy(logits)
+    out = np.empty(len(rows), np.float32)
+
+    def work(part: slice) -> None:
+        z = rows[part]
+        (weights,) = host_math.scratch(1, z.shape)
+        highest = z.max(-1, keepdims=True)
+        np.exp(np.subtract(z, highest, out=weights), out=weights)
+        out[part] = np.log(weights.sum(-1)) + highest[:, 0]
+
+    host_math.each_slice(work, rows.shape, _ROWS)
+    return out
+
+
 def read(logits: mx.array, reference: Final, targets: np.ndarray, top_k: int) -> Readout:
     """Reduce ``logits`` [row, d_vocab] to their statistics.
 

@@ -10,6 +10,7 @@ without ``hook_``. Nothing on the model is ever changed, so one model serves any
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,12 +39,12 @@ class Run:
     """What a run of the stream gives; every array is lazy until used."""
 
     resid: mx.array
-    """[batch, pos, d_model] after the last block that ran."""
+    """[batch, pos, d_model] after the last block that ran; the positions that leave it."""
     logits: mx.array | None
     """[batch, asked positions, d_vocab], or None where none were asked for."""
     acts: dict[Site, mx.array] = field(default_factory=dict)
-    """The sites kept: [batch, pos, d_model]; ``z`` [batch, pos, head * d_head];
-    ``pattern`` [batch, head, query, key]."""
+    """The sites kept: [batch, pos, d_model]; ``z`` [batch, pos, head * d_head]; ``mlp_post``, what
+    enters the MLP's down-projection, [batch, pos, d_mlp]; ``pattern`` [batch, head, query, key]."""
     kv: dict[int, KV] = field(default_factory=dict)
     """Keys and values by layer, where ``keep_kv`` asked for them."""
 
@@ -95,13 +96,26 @@ class ResidualStream:
 
         ``offset`` is the position of the first token, after a prefix.
         """
-        # Some quantised embeddings answer in bfloat16, whatever the model computes in.
-        x = self.embedding(tokens).astype(self.dtype)
-        if self.scale is not None:
-            x = x * mx.array(self.scale, x.dtype)
+        x = self.embed_tokens(tokens)
         if self.positions is not None:
             x = x + self.positions(mx.arange(offset, offset + tokens.shape[1]))
         return x
+
+    def embed_tokens(self, tokens: mx.array) -> mx.array:
+        """Return what ids [...] add to the stream, [..., d_model]: scaled, without positions."""
+        # Some quantised embeddings answer in bfloat16, whatever the model computes in.
+        x = self.embedding(tokens).astype(self.dtype)
+        return x if self.scale is None else x * mx.array(self.scale, x.dtype)
+
+    def with_down(self, layer: int, down: Callable[[mx.array], mx.array]) -> ResidualStream:
+        """Return a view whose block ``layer`` has another down-projection.
+
+        It takes [..., d_mlp] to [..., d_model]. This stream, and the model, stay as they are.
+        """
+        view = copy.copy(self)
+        view.blocks = list(self.blocks)
+        view.blocks[layer] = self.blocks[layer].with_down(down)
+        return view
 
     def unembed(self, resid: mx.array) -> mx.array:
         """Return logits [..., d_vocab] of a residual [..., d_model]: final norm, then head."""
@@ -158,6 +172,7 @@ class ResidualStream:
         edits: Mapping[Site, Edit] | None = None,
         keep: Collection[Site] = (),
         keep_kv: bool = False,
+        leave: slice = slice(None),
         unembed: slice | Sequence[int] | None = slice(None),
     ) -> Run:
         """Run blocks ``start`` to ``stop`` from tokens, or from a residual.
@@ -173,7 +188,9 @@ class ResidualStream:
             edits: What to put in place of a site's value.
             keep: Sites whose values (after their edit) to return.
             keep_kv: Whether to return keys and values, to be a later run's prefix.
-            unembed: Which of the positions to unembed; None for no logits.
+            leave: The positions that leave the last block that runs, e.g. ``slice(-1, None)``;
+                its MLP runs on these alone.
+            unembed: Which of the positions that leave to unembed; None for no logits.
 
         Raises:
             ValueError: When not exactly one of ``tokens`` and ``resid`` is given, a site does not
@@ -192,7 +209,8 @@ class ResidualStream:
             site = Site("pattern", layer)
             explicit = on_host() or site in edits or site in keep
             tape = Tape(prefix[layer] if prefix else None, at, explicit)
-            x = self.blocks[layer](x, masks[self.windows[layer]], tape, at)
+            out = leave if layer == stop - 1 else slice(None)
+            x = self.blocks[layer](x, masks[self.windows[layer]], tape, at, out)
             if keep_kv:
                 kv[layer] = tape.kv
         logits = None if unembed is None else self.unembed(_positions(x, unembed))

@@ -8,11 +8,12 @@ handed over as a :class:`Job`, which shows its progress and can be cancelled.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -32,7 +33,8 @@ class Progress:
     """How far a job has come; ``remaining`` is None until it can be estimated."""
 
     label: str
-    done: int
+    done: float
+    """Whole steps, and the share of the current one where it reports by itself."""
     total: int
     elapsed: float
     """Seconds since the job started (0 while it waits)."""
@@ -47,8 +49,11 @@ class Job(Generic[T]):
         self._call = call
         self._future: Future[T] = Future()
         self._stop = threading.Event()
-        self._label, self._done, self._total = "waiting", 0, 0
+        self._label, self._done, self._total = "waiting", 0.0, 0
+        self.partial: Any = None
+        """What the call has shown of its result so far (see :func:`show`)."""
         self._started: float | None = None
+        self._stage: tuple[str, int, int] | None = None
 
     @property
     def progress(self) -> Progress:
@@ -79,9 +84,13 @@ class Job(Generic[T]):
         except BaseException as error:
             self._future.set_exception(error)
 
-    def _report(self, label: str, done: int, total: int) -> None:
+    def _report(self, label: str, done: float, total: int) -> None:
         if self._stop.is_set():
             raise Cancelled("cancelled")
+        if self._stage is not None:
+            share = done / total if total else 0.0
+            label, whole, total = self._stage
+            done = whole + share
         self._label, self._done, self._total = label, done, total
 
 
@@ -154,6 +163,35 @@ def report(label: str, done: int, total: int) -> None:
     job = _worker().current
     if job is not None and threading.current_thread() is _worker().thread:
         job._report(label, done, total)
+
+
+@contextlib.contextmanager
+def stage(label: str, done: int, total: int) -> Iterator[None]:
+    """Make what is reported within count as one step, number ``done``, of ``total``.
+
+    Raises:
+        Cancelled: When the job was asked to stop.
+    """
+    report(label, done, total)
+    job = _worker().current
+    if job is None or threading.current_thread() is not _worker().thread:
+        yield
+        return
+    outer, job._stage = job._stage, (label, done, total)
+    try:
+        yield
+    finally:
+        job._stage = outer
+
+
+def show(partial: Any) -> None:
+    """Show whoever watches what is there of the result so far.
+
+    Called from within a job; elsewhere it does nothing.
+    """
+    job = _worker().current
+    if job is not None and threading.current_thread() is _worker().thread:
+        job.partial = partial
 
 
 def device() -> str:

@@ -86,6 +86,17 @@ class Tokenizer:
                 ids = [self.bos_id, *ids]
         return ids
 
+    def offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the ids of ``text``, none added, and where each begins and ends in it."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
+    @property
+    def special(self) -> dict[str, int]:
+        """Return the special tokens, by text."""
+        decoder = self._backend.get_added_tokens_decoder()
+        return {decoder[i].content: i for i in sorted(self._special)}
+
     def chat(self, text: str) -> str:
         """Return ``text`` as a user's turn in the model's chat format, up to the answer.
 

@@ -18,7 +18,7 @@ def ship(module: ModuleType, model: LanguageModel) -> None:
     """Ship one paper's default view, its presets, and what its findings were measured from."""
     wanted = [module.Params(), *module.PRESETS.values()]
     results = [module.run(model, params, findings=False) for params in wanted]
-    for result in [*results, module.survey(model)]:
+    for result in [*results, *module.surveys(model)]:
         store.put(result, SHIPPED / "results" / result.paper)
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     model = load_model()
     shutil.rmtree(SHIPPED / "results", ignore_errors=True)
     for paper in PAPERS.values():
-        if paper.result:
+        if paper.built:
             ship(paper.module, model)
 
 

@@ -11,6 +11,6 @@ home = st.Page("app_pages/home.py", title="Lensbook", icon=":material/home:", de
 papers = [
     st.Page(f"app_pages/{paper.stem}.py", title=paper.title, url_path=paper.name)
     for paper in PAPERS.values()
-    if paper.result
+    if paper.built
 ]
 st.navigation({"": [home], "Papers": papers}).run()

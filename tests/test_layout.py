@@ -14,7 +14,7 @@ CORE = sorted((ROOT / "interp_core").rglob("*.py"))
 CHARTS = [path for path in CORE if path.is_relative_to(ROOT / "interp_core" / "charts")]
 APP = sorted((ROOT / "streamlit_app").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-BUILT = [paper.stem for paper in PAPERS.values() if paper.result]
+BUILT = [paper.stem for paper in PAPERS.values() if paper.built]
 MAX_LINES, MAX_FUNCTION = 320, 80
 
 

@@ -84,9 +84,9 @@ WRONG_NORMS = {
     "qwen3": {"mlp_norm": None},
     "phi3": {"attn_norm": "post_attention_layernorm"},
     "gemma": {"scaled_embedding": False},
-    "gemma2": {"attn_post": None},
-    "gemma3_text": {"mlp_post": "post_attention_layernorm"},
-    "olmo2": {"mlp_post": None},
+    "gemma2": {"attn_out_norm": None},
+    "gemma3_text": {"mlp_out_norm": "post_attention_layernorm"},
+    "olmo2": {"mlp_out_norm": None},
     "gpt2": {"mlp_norm": "ln_1"},
     "gpt_neox": {"mlp_norm": None},
 }

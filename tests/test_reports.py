@@ -178,7 +178,7 @@ def test_code_to_copy_is_that_of_the_result(lens, result):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name == "papers"], ids=str)
 def test_a_page_is_named_as_its_paper(page):
-    assert page.stem in {paper.stem for paper in PAPERS.values() if paper.result}
+    assert page.stem in {paper.stem for paper in PAPERS.values() if paper.built}
     assert (ROOT / "interp_core" / "papers" / page.stem).exists()
 
 

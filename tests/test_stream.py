@@ -127,8 +127,8 @@ def twin(stream: ResidualStream, **changes) -> ResidualStream:
 BREAKS = {
     "serial": ({"parallel": False}, ["gpt_neox", "gpt_neox_v4", "gpt_neox_tied"]),
     "parallel": ({"parallel": True}, ["gpt_neox_sequential", "llama", "gpt2"]),
-    "no post-norm of attention": ({"attn_post": identity}, ["gemma2", "gemma3_text", "olmo2"]),
-    "no post-norm of the MLP": ({"mlp_post": identity}, ["gemma2", "gemma3_text", "olmo2"]),
+    "no post-norm of attention": ({"attn_out_norm": identity}, ["gemma2", "gemma3_text", "olmo2"]),
+    "no post-norm of the MLP": ({"mlp_out_norm": identity}, ["gemma2", "gemma3_text", "olmo2"]),
     "no window": ({"windows": [None] * 3}, WINDOWED),
     "no final norm": ({"norm": identity}, CHECKPOINTS),
     "no soft-cap": ({"softcap": None}, ["gemma2"]),

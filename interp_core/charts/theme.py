@@ -138,3 +138,9 @@ QUANTITIES = {
     ),
 }
 """Colours by quantity. Ranks count from 1, the likeliest, so that a log scale takes them."""
+
+
+def signed(bound: float) -> alt.Scale:
+    """Return the colours of effects of either sign: blue below 0, orange above it."""
+    ramp = alt.SchemeParams("blueorange")
+    return alt.Scale(domain=[-bound, bound], domainMid=0, clamp=True, nice=False, scheme=ramp)

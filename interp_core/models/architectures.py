@@ -15,11 +15,13 @@ class Arch:
     head: str = "lm_head"
     attn: str = "self_attn"
     attn_norm: str | None = "input_layernorm"
-    attn_post: str | None = None
+    attn_out_norm: str | None = None
     """A norm of what attention writes, before it is added to the stream."""
     attn_proj: str = "o_proj"
     mlp_norm: str | None = "post_attention_layernorm"
-    mlp_post: str | None = None
+    mlp_out_norm: str | None = None
+    mlp_proj: str = "down_proj"
+    """The MLP's way back to the stream, inside ``layer.mlp``."""
     positions: str | None = None
     """An embedding of positions, added to that of tokens."""
     scaled_embedding: bool = False
@@ -28,9 +30,9 @@ class Arch:
 
 _LLAMA = Arch()
 _SANDWICH = Arch(
-    attn_post="post_attention_layernorm",
+    attn_out_norm="post_attention_layernorm",
     mlp_norm="pre_feedforward_layernorm",
-    mlp_post="post_feedforward_layernorm",
+    mlp_out_norm="post_feedforward_layernorm",
     scaled_embedding=True,
 )
 
@@ -40,9 +42,9 @@ ARCHITECTURES: dict[str, Arch] = {
     **dict.fromkeys(["gemma2", "gemma3_text"], _SANDWICH),
     "olmo2": Arch(
         attn_norm=None,
-        attn_post="post_attention_layernorm",
+        attn_out_norm="post_attention_layernorm",
         mlp_norm=None,
-        mlp_post="post_feedforward_layernorm",
+        mlp_out_norm="post_feedforward_layernorm",
     ),
     "gpt2": Arch(
         layers="model.h",
@@ -52,6 +54,7 @@ ARCHITECTURES: dict[str, Arch] = {
         attn_norm="ln_1",
         attn_proj="c_proj",
         mlp_norm="ln_2",
+        mlp_proj="c_proj",
         positions="model.wpe",
     ),
     "gpt_neox": Arch(
@@ -61,6 +64,7 @@ ARCHITECTURES: dict[str, Arch] = {
         head="model.embed_out",
         attn="attention",
         attn_proj="dense",
+        mlp_proj="dense_4h_to_h",
     ),
 }
 """Supported ``model_type``s of a checkpoint's ``config.json``."""

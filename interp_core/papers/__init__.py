@@ -22,8 +22,8 @@ class Paper:
     claim: str
     reference: str
     url: str
-    result: str | None
-    """The result class in its module; None while the paper is not built."""
+    built: bool
+    """Whether its module is there."""
 
     @property
     def stem(self) -> str:
@@ -32,13 +32,12 @@ class Paper:
 
     @property
     def module(self) -> ModuleType:
-        """Its module, with ``Params``, ``run`` and ``PRESETS``."""
+        """Its module, with ``Params``, ``run``, ``analysis``, ``attach`` and ``PRESETS``."""
         return importlib.import_module(f"interp_core.papers.{self.stem}")
 
-    @property
-    def kind(self) -> type[Result]:
-        """Its result's class."""
-        return getattr(self.module, str(self.result))
+    def analysis(self, params: Any) -> tuple[type[Result], Any]:
+        """Return the kind of result that ``params`` ask for, and ``params`` as it is kept by."""
+        return self.module.analysis(params)
 
 
 PAPERS: dict[str, Paper] = {
@@ -50,7 +49,7 @@ PAPERS: dict[str, Paper] = {
             "Read the model's next-token guess after every layer.",
             "nostalgebraist 2020",
             "https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens",
-            "LogitLens",
+            True,
         ),
         Paper(
             "tuned-lens",
@@ -58,7 +57,7 @@ PAPERS: dict[str, Paper] = {
             "Learn, for every layer, how to read it.",
             "Belrose et al. 2023",
             "https://arxiv.org/abs/2303.08112",
-            None,
+            False,
         ),
         Paper(
             "causal-tracing",
@@ -66,7 +65,7 @@ PAPERS: dict[str, Paper] = {
             "Find where a fact is stored, and rewrite it.",
             "Meng et al. 2022",
             "https://arxiv.org/abs/2202.05262",
-            None,
+            False,
         ),
         Paper(
             "steering",
@@ -74,7 +73,7 @@ PAPERS: dict[str, Paper] = {
             "Add a direction to the stream, and change what the model does.",
             "Rimsky et al. 2024",
             "https://arxiv.org/abs/2312.06681",
-            None,
+            False,
         ),
         Paper(
             "induction-heads",
@@ -82,7 +81,7 @@ PAPERS: dict[str, Paper] = {
             "Find the heads that continue repeated patterns, and watch them form.",
             "Olsson et al. 2022",
             "https://transformer-circuits.pub/2022/in-context-learning-and-induction-heads/",
-            None,
+            False,
         ),
         Paper(
             "sparse-autoencoder",
@@ -90,7 +89,7 @@ PAPERS: dict[str, Paper] = {
             "Decompose activations into features that mean one thing.",
             "Bricken et al. 2023",
             "https://transformer-circuits.pub/2023/monosemantic-features/",
-            None,
+            False,
         ),
     )
 }
@@ -101,7 +100,8 @@ def stored(paper: Paper, params: Any) -> Result | None:
     known = catalogue.find(params.model)
     if known is None or not known.fingerprint:
         return None
-    result = store.get(paper.kind, params, known.fingerprint)
+    kind, params = paper.analysis(params)
+    result = store.get(kind, params, known.fingerprint)
     return result and paper.module.attach(result, known.fingerprint)
 
 
@@ -111,7 +111,8 @@ def obtain(paper: Paper, model: LanguageModel, params: Any, *, findings: bool = 
     Raises:
         ParameterError: When a parameter does not fit the model.
     """
-    kept = store.get(paper.kind, params, model.info.fingerprint)
+    kind, asked = paper.analysis(params)
+    kept = store.get(kind, asked, model.info.fingerprint)
     if kept is None:
         kept = paper.module.run(model, params, findings=False)
         store.put(kept)

@@ -20,7 +20,7 @@ for row in (list(PAPERS.values())[:3], list(PAPERS.values())[3:]):
             st.markdown(f"#### {paper.title}")
             st.markdown(paper.claim)
             st.caption(f"[{paper.reference}]({paper.url})")
-            if paper.result:
+            if paper.built:
                 st.page_link(
                     f"app_pages/{paper.stem}.py", label="Open", icon=":material/arrow_forward:"
                 )

@@ -63,7 +63,9 @@ def rope(theta, **more):
 
 def gemma3_rope(global_theta, local_theta):
     thetas = dict(full_attention=global_theta, sliding_attention=local_theta)
-    return dict(rope_parameters={kind: rope(theta)["rope_parameters"] for kind, theta in thetas.items()})
+    return dict(
+        rope_parameters={kind: rope(theta)["rope_parameters"] for kind, theta in thetas.items()}
+    )
 
 
 # Of the four frequencies one is kept, one smoothed and two divided by the factor.
@@ -134,7 +136,9 @@ LEGACY_CONFIG = {
     "qwen3_v4": ([], dict(rope_theta=500000, rope_scaling=None)),
     "gemma3_v4": (
         ["_sliding_window_pattern", "use_bidirectional_attention"],
-        dict(rope_theta=20000, rope_local_base_freq=500, rope_scaling=None, sliding_window_pattern=3),
+        dict(
+            rope_theta=20000, rope_local_base_freq=500, rope_scaling=None, sliding_window_pattern=3
+        ),
     ),
     "olmo2_v4": ([], dict(rope_theta=500000, rope_scaling=None)),
     "phi3_v4": ([], dict(rope_theta=500.0, rope_scaling=None, partial_rotary_factor=0.5)),
@@ -148,7 +152,9 @@ def build(model_type, settings):
     torch.manual_seed(0)
     ids = dict(bos_token_id=0, eos_token_id=2, pad_token_id=0)
     config = AutoConfig.for_model(model_type, vocab_size=VOCAB, **ids, **settings)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_config(
+        config, attn_implementation="eager", dtype=torch.float32
+    ).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             noise = torch.randn_like(parameter)
@@ -176,8 +182,12 @@ def record(model, tokens):
 
     body = model.base_model
     for index, block in enumerate(body.h if hasattr(body, "h") else body.layers):
-        attention = next(getattr(block, n) for n in ("self_attn", "attention", "attn") if hasattr(block, n))
-        projection = next(getattr(attention, n) for n in ("o_proj", "dense", "c_proj") if hasattr(attention, n))
+        attention = next(
+            getattr(block, n) for n in ("self_attn", "attention", "attn") if hasattr(block, n)
+        )
+        projection = next(
+            getattr(attention, n) for n in ("o_proj", "dense", "c_proj") if hasattr(attention, n)
+        )
         post_norms = hasattr(block, "post_feedforward_layernorm")
         on_input(block, f"resid_pre.{index}")
         on_output(block, f"resid_post.{index}")
@@ -215,7 +225,9 @@ def make_legacy(name, folder):
         frequencies = config["rotary_emb_base"] ** -(torch.arange(0, rotary, 2) / rotary)
         for index in range(config["num_hidden_layers"]):
             attention = f"gpt_neox.layers.{index}.attention."
-            weights[attention + "bias"] = torch.ones(size, size, dtype=torch.bool).tril()[None, None]
+            weights[attention + "bias"] = torch.ones(size, size, dtype=torch.bool).tril()[
+                None, None
+            ]
             weights[attention + "masked_bias"] = torch.tensor(-1e9)
             weights[attention + "rotary_emb.inv_freq"] = frequencies.clone()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -227,7 +239,9 @@ def write_tokenizer(folder):
     tokenizer = Tokenizer(models.BPE({piece: index for index, piece in enumerate(pieces)}, MERGES))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIALS])
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in SPECIALS]
+    )
     assert tokenizer.get_vocab_size() == VOCAB
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     settings = dict(
@@ -256,7 +270,9 @@ def write(name):
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
     model = build(*VARIANTS[name])
-    tokens = torch.randint(len(SPECIALS), VOCAB, (BATCH, SEQ), generator=torch.Generator().manual_seed(1))
+    tokens = torch.randint(
+        len(SPECIALS), VOCAB, (BATCH, SEQ), generator=torch.Generator().manual_seed(1)
+    )
     expected = record(model, tokens)
     model.save_pretrained(folder, max_shard_size="40KB" if name == "llama_sharded" else "5GB")
     (folder / "generation_config.json").unlink(missing_ok=True)

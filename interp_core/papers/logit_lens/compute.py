@@ -190,6 +190,16 @@ def _attribution(
     return np.array(parts), np.array(linear.logit)
 
 
+def analysis(params: Params) -> tuple[type[LogitLens], Params]:
+    """Return the kind of result that ``params`` ask for, and ``params`` as it is kept by."""
+    return LogitLens, params
+
+
+def surveys(model: LanguageModel) -> list[Survey]:
+    """Measure what the findings rest on."""
+    return [survey(model)]
+
+
 def attach(result: LogitLens, fingerprint: str, model: LanguageModel | None = None) -> LogitLens:
     """Return ``result`` with the findings kept for its model, measured now if ``model`` is given."""
     found = survey(model) if model else store.get(Survey, SurveyParams(), fingerprint)

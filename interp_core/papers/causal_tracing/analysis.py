@@ -1,0 +1,89 @@
+"""The analyses of this paper: which of them parameters ask for, and how each is run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from interp_core import store
+from interp_core.models.language_model import LanguageModel
+from interp_core.papers.causal_tracing import average, edit, facts, trace
+from interp_core.papers.causal_tracing.average_result import Average
+from interp_core.papers.causal_tracing.edit_result import Edit, EditScores
+from interp_core.papers.causal_tracing.params import Params
+from interp_core.papers.causal_tracing.result import Trace
+from interp_core.results import Result
+from interp_core.runtime import on_compute_thread
+
+_NOISE = {"noise", "noise_unit", "corruption", "samples"}
+_TRACE = _NOISE | {"start", "window", "kinds", "layers", "metric", "seed"}
+_ONE = {"prompt", "subject", "answer"}
+_EDIT = {"start", "layer", "covariance", "seed"}
+_ANALYSES: dict[type[Result], tuple[set[str], Callable[[LanguageModel, Params], Result]]] = {
+    Trace: (_ONE | _TRACE | {"swap", "foil", "positions"}, trace.run),
+    Average: (_TRACE | {"facts", "limit"}, average.run),
+    Edit: (_ONE | _EDIT | {"edit", "new_object", "watch"}, edit.run),
+    EditScores: (_EDIT | {"edit", "facts", "limit"}, edit.run_scores),
+}
+"""For each result: the parameters that it reads beside the model, and how it is computed."""
+
+AVERAGE = Params(facts="shipped", samples=5, limit=50)
+"""The averages that the findings on tracing are measured on."""
+SCORES = Params(edit=True, facts="shipped", limit=24)
+"""The edits that the findings on editing are measured on."""
+
+FILES = {"facts": facts.read}
+"""Parameters that the command line reads from a file: how, to what it then stands for."""
+
+
+def analysis(params: Params) -> tuple[type[Result], Params]:
+    """Return the kind of result that ``params`` ask for, and ``params`` without what it ignores."""
+    kinds = {(False, False): Trace, (False, True): Average, (True, False): Edit}
+    kind = kinds.get((params.edit, bool(params.facts)), EditScores)
+    reads = _ANALYSES[kind][0] | {"model"}
+    defaults = {field.name: field.default for field in dataclasses.fields(Params)}
+    unread = {name: value for name, value in defaults.items() if name not in reads}
+    return kind, dataclasses.replace(params, **unread)
+
+
+@on_compute_thread
+def run(model: LanguageModel, params: Params, *, findings: bool = True) -> Result:
+    """Run what ``params`` ask for: a trace, averages, an edit, or the scores of edits.
+
+    Args:
+        model: From :func:`interp_core.load_model`.
+        params: ``params.model`` is replaced by the id of ``model``.
+        findings: Whether to attach the findings where they were measured on this model. They take
+            many minutes: measure them by ``run(model, Params(facts="shipped", samples=5,
+            limit=50))`` and ``run(model, Params(edit=True, facts="shipped", limit=24))``.
+
+    Raises:
+        ParameterError: When a parameter does not fit the model; the message names it.
+    """
+    resume = params.resume
+    kind, params = analysis(dataclasses.replace(params, model=model.info.id))
+    if not resume:
+        params = dataclasses.replace(params, resume=False)
+    result = _ANALYSES[kind][1](model, params)
+    result = dataclasses.replace(result, params=analysis(params)[1])  # type: ignore[type-var]
+    return attach(result, model.info.fingerprint) if findings else result
+
+
+def attach(result: Any, fingerprint: str, model: LanguageModel | None = None) -> Any:
+    """Return ``result`` with the findings kept for its model, where it is of one prompt.
+
+    They are never measured on the way, whether ``model`` is given or not.
+    """
+    if isinstance(result, Trace):
+        found = store.get(Average, analysis(AVERAGE)[1], fingerprint)
+        return dataclasses.replace(result, average=found)
+    if isinstance(result, Edit):
+        scores = store.get(EditScores, analysis(SCORES)[1], fingerprint)
+        return dataclasses.replace(result, scores=scores)
+    return result
+
+
+def surveys(model: LanguageModel) -> list[Result]:
+    """Measure what the findings rest on: averages over facts, and the scores of edits."""
+    return [run(model, params) for params in (AVERAGE, SCORES)]

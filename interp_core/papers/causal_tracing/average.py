@@ -1,0 +1,139 @@
+"""Trace many facts, one by one, and keep each, so that an interrupted run goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import mlx.core as mx
+import numpy as np
+
+from interp_core import store
+from interp_core.models.language_model import LanguageModel
+from interp_core.papers.causal_tracing import facts, trace
+from interp_core.papers.causal_tracing.average_result import CLASSES, Average
+from interp_core.papers.causal_tracing.facts import Fact
+from interp_core.papers.causal_tracing.params import Params
+from interp_core.papers.causal_tracing.result import Trace
+from interp_core.papers.causal_tracing.subject import locate
+from interp_core.params import ParameterError
+from interp_core.provenance import Recorder
+from interp_core.results import Provenance
+from interp_core.runtime import report, show, stage
+
+
+def run(model: LanguageModel, params: Params) -> Average:
+    """Trace the facts of ``params.facts`` that the model knows, ``params.limit`` at most.
+
+    Every fact's trace is kept as it ends, and taken from there unless ``params.resume`` is false.
+
+    Raises:
+        ParameterError: When the set is not there, or the model knows none of it.
+    """
+    traces: list[Trace] = []
+    answers: list[str] = []
+    with Recorder() as recorder:
+        known, wrong, unusable = _known(model, params)
+        for done, fact in enumerate(known):
+            with stage("tracing facts", done, len(known)):
+                traces.append(_trace(model, of_fact(model, params, fact), resume=params.resume))
+            answers.append(fact.attribute)
+            begun = recorder.provenance(model.info, [], params.seed)
+            average = _average(params, begun, traces, answers, wrong, unusable)
+            show(average)
+    return average
+
+
+def _known(model: LanguageModel, params: Params) -> tuple[list[Fact], int, int]:
+    """Return the facts that the model knows, and how many it does not, or cannot be traced.
+
+    It knows a fact when the attribute is its own next token, whole (released code).
+    """
+    known: list[Fact] = []
+    wrong = unusable = 0
+    wanted = facts.load(params.facts)
+    for done, fact in enumerate(wanted):
+        if len(known) == params.limit:
+            break
+        report("asking what the model knows", done, len(wanted))
+        try:
+            ids = locate(model, of_fact(model, params, fact)).ids
+        except ParameterError:
+            unusable += 1
+            continue
+        if says(model, ids).strip() == fact.attribute.strip():
+            known.append(fact)
+        else:
+            wrong += 1
+    if not known:
+        raise ParameterError(
+            f"facts: the model knows none of the {len(wanted)} in {params.facts}, so there is "
+            "nothing to trace; accepted: facts whose answer is the model's next token"
+        )
+    return known, wrong, unusable
+
+
+def says(model: LanguageModel, ids: tuple[int, ...]) -> str:
+    """Return the text of the model's most likely next token."""
+    logits = model.stream.run(mx.array([ids]), leave=slice(-1, None)).logits
+    return model.require_tokenizer().text(int(mx.argmax(logits[0, 0]).item()))
+
+
+def of_fact(model: LanguageModel, params: Params, fact: Fact) -> Params:
+    """Return the parameters that trace one fact as ``params`` trace the set."""
+    noise = {"noise": params.noise, "noise_unit": params.noise_unit}
+    if params.noise_unit == "std" and params.facts != "shipped":
+        size = params.noise * trace.embedding_std(model, params.facts)
+        noise = {"noise": round(size, 6), "noise_unit": "absolute"}
+    return dataclasses.replace(
+        params,
+        prompt=fact.prompt,
+        subject=fact.subject,
+        answer=fact.attribute,
+        facts="",
+        limit=Params.limit,
+        resume=True,
+        **noise,
+    )
+
+
+def _trace(model: LanguageModel, params: Params, *, resume: bool) -> Trace:
+    kept = store.get(Trace, params, model.info.fingerprint) if resume else None
+    if kept is None:
+        kept = trace.run(model, params)
+        store.put(kept)
+    return kept
+
+
+def _average(
+    params: Params,
+    provenance: Provenance,
+    traces: list[Trace],
+    answers: list[str],
+    wrong: int,
+    unusable: int,
+) -> Average:
+    by_class = [_by_class(each) for each in traces]
+    return Average(
+        params=params,
+        provenance=provenance,
+        prompts=tuple(each.params.prompt for each in traces),
+        answers=tuple(answers),
+        n_wrong=wrong,
+        n_unusable=unusable,
+        clean=np.array([each.clean_score for each in traces]),
+        corrupt=np.array([each.corrupt_score.mean() for each in traces]),
+        layers=traces[0].layers,
+        effect=np.stack([effect for effect, _ in by_class]),
+        cells=np.stack([cells for _, cells in by_class]),
+    )
+
+
+def _by_class(traced: Trace) -> tuple[np.ndarray, np.ndarray]:
+    """Return a trace's mean effect [kind, class, layer] and the number of positions [class]."""
+    member = np.array(
+        [[name in traced.classes(p) for p in traced.positions.tolist()] for name in CLASSES]
+    )
+    cells = member.sum(1)
+    effect = np.nan_to_num(traced.effect)
+    sums = np.einsum("klp,cp->kcl", effect, member)
+    return (sums / np.maximum(cells, 1)[:, None]).astype(np.float32), cells

@@ -1,0 +1,149 @@
+"""Effects averaged over facts, by class of token and by layer, with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from interp_core import bootstrap
+from interp_core.papers.causal_tracing import facts
+from interp_core.papers.causal_tracing.params import Params
+from interp_core.results import Finding, Provenance, Result
+
+CLASSES = (
+    "first_subject",
+    "middle_subject",
+    "last_subject",
+    "first_subsequent",
+    "further",
+    "last",
+)
+"""The paper's classes of positions; a token may be in two, as a subject of one token is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Average(Result):
+    """Total, and average indirect, effects over the facts a model knows (Meng et al. 2022, 2.2)."""
+
+    paper: ClassVar[str] = "causal-tracing"
+    version: ClassVar[int] = facts.shipped_digest()
+
+    params: Params
+    provenance: Provenance
+    prompts: tuple[str, ...]
+    """Of the facts traced."""
+    answers: tuple[str, ...]
+    n_wrong: int
+    """Facts looked at and left out, as the model's own answer is another."""
+    n_unusable: int
+    """Facts left out as they cannot be traced, e.g. where the subject shares a token."""
+    clean: np.ndarray
+    """[fact] the metric in the clean run."""
+    corrupt: np.ndarray
+    """[fact] its mean over corrupted runs."""
+    layers: np.ndarray
+    """[layer]"""
+    effect: np.ndarray
+    """[fact, kind, class, layer] mean indirect effect over the class's positions; 0 without any."""
+    cells: np.ndarray
+    """[fact, class] how many positions of the prompt are of the class."""
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[draw, fact] of the bootstrap over facts."""
+        return bootstrap.draws(len(self.prompts), self.params.seed)
+
+    @cached_property
+    def draws(self) -> np.ndarray:
+        """[draw, kind, class, layer] average indirect effects of resampled facts."""
+        sums = np.tensordot(self.counts, self.effect * self.cells[:, None, :, None], 1)
+        sizes = self.counts @ self.cells
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums / sizes[:, None, :, None]
+
+    @cached_property
+    def aie(self) -> np.ndarray:
+        """[kind, class, layer] average indirect effect over the class's positions; NaN for none."""
+        sums = (self.effect * self.cells[:, None, :, None]).sum(0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums / self.cells.sum(0)[None, :, None]
+
+    @property
+    def total(self) -> np.ndarray:
+        """[fact] total effect."""
+        return self.clean - self.corrupt
+
+    def row(self, kind: str, token_class: str) -> tuple[int, int]:
+        """Return where a kind and a class are in :attr:`aie`.
+
+        Raises:
+            ValueError: When the kind was not traced.
+        """
+        return self.params.kinds.index(kind), CLASSES.index(token_class)  # type: ignore[arg-type]
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """``average`` by kind, class and layer; ``facts``."""
+        low, high = np.moveaxis(bootstrap.interval(self.draws), -1, 0)
+        kind, token_class, layer = np.meshgrid(
+            self.params.kinds, CLASSES, self.layers, indexing="ij"
+        )
+        n = np.broadcast_to((self.cells > 0).sum(0)[None, :, None], layer.shape)
+        average = pd.DataFrame(
+            {
+                "kind": kind.ravel(),
+                "token_class": token_class.ravel(),
+                "layer": layer.ravel(),
+                "aie": self.aie.ravel(),
+                "low": low.ravel(),
+                "high": high.ravel(),
+                "n": n.ravel(),
+            }
+        )
+        traced = pd.DataFrame(
+            {
+                "prompt": self.prompts,
+                "answer": self.answers,
+                "clean": self.clean,
+                "corrupt": self.corrupt,
+                "total_effect": self.total,
+            }
+        )
+        severed = average["kind"].str.startswith("sever_")
+        average = average[~severed | (average["token_class"] == "last_subject")]
+        return {"average": average.dropna(subset="aie").reset_index(drop=True), "facts": traced}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """How many facts entered, and the average total effect."""
+        low, high = bootstrap.interval((self.counts @ self.total) / self.counts.sum(1))
+        return {
+            "facts": len(self.prompts),
+            "wrong": self.n_wrong,
+            "unusable": self.n_unusable,
+            "average_total_effect": float(self.total.mean()),
+            "average_total_effect_low": float(low),
+            "average_total_effect_high": float(high),
+            "clean": float(self.clean.mean()),
+            "corrupt": float(self.corrupt.mean()),
+            "samples": self.params.samples,
+            "start": self.params.start,
+        }
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The paper's claims beside what was measured."""
+        from interp_core.papers.causal_tracing import findings
+
+        return findings.of_average(self)
+
+    def charts(self) -> dict[str, alt.TopLevelMixin]:
+        """The figures of this result."""
+        from interp_core.charts import causal_tracing
+
+        return causal_tracing.average_charts(self)
