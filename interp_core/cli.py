@@ -16,7 +16,7 @@ from interp_core import doctor, exports, links
 from interp_core.models import catalogue
 from interp_core.models.loading import load_model
 from interp_core.papers import PAPERS, Paper, obtain, stored
-from interp_core.params import ParameterError, describe, from_texts
+from interp_core.params import ParameterError, describe, from_texts, is_span
 from interp_core.results import Result
 from interp_core.runtime import submit
 
@@ -75,7 +75,7 @@ def _add_paper(commands: Any, paper: Paper) -> None:
         help_ = f"{texts[field.name]} (default: {field.default})".replace("%", "%%")
         if isinstance(field.default, bool):
             parser.add_argument(flag, nargs="?", const="true", metavar="BOOL", help=help_)
-        elif field.default == ():
+        elif isinstance(field.default, tuple) and not is_span(field):
             parser.add_argument(flag, nargs="+", action="extend", metavar="TEXT", help=help_)
         else:
             parser.add_argument(flag, metavar="VALUE", help=help_)
@@ -91,6 +91,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 def _run_paper(paper: Paper, options: argparse.Namespace) -> None:
     names = [field.name for field in dataclasses.fields(paper.module.Params)]
     given = {n: v for n in names if (v := getattr(options, n)) is not None}
+    for name, read in paper.module.FILES.items():
+        if name in given and Path(given[name]).is_file():
+            given[name] = read(Path(given[name]))
     texts = {n: v if isinstance(v, list) else [v] for n, v in given.items()}
     _deliver(_result(paper, from_texts(paper.module.Params, texts)), options)
 
@@ -107,8 +110,8 @@ def _run_link(options: argparse.Namespace) -> None:
 
 
 def _result(paper: Paper, params: Any) -> Result:
-    result = stored(paper, params)
-    if result is None or not result.findings:
+    result = stored(paper, params) if getattr(params, "resume", True) else None
+    if result is None or not (result.findings or paper.module.FILES):
         model = _watch(load_model, params.model)
         result = _watch(obtain, paper, model, params)
     return result

@@ -211,14 +211,15 @@ def from_texts(cls: type[T], given: dict[str, list[str]]) -> T:
     return cls(
         **{
             name: tuple(values)
-            if isinstance(_default(fields[name]), tuple) and not _is_span(fields[name])
+            if isinstance(_default(fields[name]), tuple) and not is_span(fields[name])
             else values[-1]
             for name, values in given.items()
         }
     )
 
 
-def _is_span(field: dataclasses.Field) -> bool:
+def is_span(field: dataclasses.Field) -> bool:
+    """Whether a field holds a :data:`Span`."""
     default = _default(field)
     return isinstance(default, tuple) and len(default) == 3 and isinstance(default[0], int)
 

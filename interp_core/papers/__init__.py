@@ -65,7 +65,7 @@ PAPERS: dict[str, Paper] = {
             "Find where a fact is stored, and rewrite it.",
             "Meng et al. 2022",
             "https://arxiv.org/abs/2202.05262",
-            False,
+            True,
         ),
         Paper(
             "steering",
@@ -112,7 +112,8 @@ def obtain(paper: Paper, model: LanguageModel, params: Any, *, findings: bool = 
         ParameterError: When a parameter does not fit the model.
     """
     kind, asked = paper.analysis(params)
-    kept = store.get(kind, asked, model.info.fingerprint)
+    fresh = not getattr(params, "resume", True)
+    kept = None if fresh else store.get(kind, asked, model.info.fingerprint)
     if kept is None:
         kept = paper.module.run(model, params, findings=False)
         store.put(kept)

@@ -43,6 +43,10 @@ def figure(
 
 def _height(spec: dict) -> int:
     """Return the pixels that a figure takes, with room for title, axes and a scroll bar."""
+    if "hconcat" in spec:
+        return 250 + max(_rows(panel) for panel in spec["hconcat"])
+    if "concat" in spec:
+        return 110 + sum(_rows(panel) + 90 for panel in spec["concat"])
     panels = spec.get("vconcat", [spec])
     return 110 + sum(_rows(panel) + 45 for panel in panels)
 

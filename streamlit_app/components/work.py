@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -13,9 +14,15 @@ from interp_core.papers import Paper
 from interp_core.results import Result
 from interp_core.runtime import Cancelled, Job
 
+Draw = Callable[[Any], None]
+"""Draws what a job has shown of its result so far."""
 
-def result_for(paper: Paper, params: Any) -> Result | None:
-    """Return the result of ``params``, or show why it is not there yet and return None."""
+
+def result_for(paper: Paper, params: Any, draw: Draw | None = None) -> Result | None:
+    """Return the result of ``params``, or show why it is not there yet and return None.
+
+    Meanwhile ``draw`` draws as much of it as there is.
+    """
     result = engine().result(paper, params)
     if result is not None:
         return result
@@ -23,12 +30,12 @@ def result_for(paper: Paper, params: Any) -> Result | None:
     if known is None or (local_folder(known) is None and not _wanted(params.model)):
         _offer_model(params.model, known.size if known else "")
         return None
-    return _follow(paper, params, findings=False)
+    return _follow(paper, params, draw, findings=False)
 
 
 def measure_findings(paper: Paper, params: Any) -> Result | None:
     """Return the result with its findings, measured now on this model."""
-    return _follow(paper, params, findings=True)
+    return _follow(paper, params, None, findings=True)
 
 
 def _wanted(model: str) -> bool:
@@ -42,7 +49,7 @@ def _offer_model(model: str, size: str) -> None:
         st.rerun()
 
 
-def _follow(paper: Paper, params: Any, *, findings: bool) -> Result | None:
+def _follow(paper: Paper, params: Any, draw: Draw | None, *, findings: bool) -> Result | None:
     """Wait for a result without holding the page; errors and cancels stay until parameters change."""
     ended = st.session_state.setdefault("ended", {})
     mark = (paper.name, params, findings)
@@ -52,6 +59,8 @@ def _follow(paper: Paper, params: Any, *, findings: bool) -> Result | None:
     job = engine().request(paper, params, session_id(), findings=findings)
     if not job.done():
         _progress(paper, params, job, findings)
+        if draw is not None:
+            _partial(job, draw)
         return None
     try:
         return job.result()
@@ -80,13 +89,19 @@ def _progress(paper: Paper, params: Any, job: Job, findings: bool) -> None:
     progress = job.progress
     share = progress.done / progress.total if progress.total else 0.0
     left = "" if progress.remaining is None else f", about {progress.remaining:.0f} s left"
-    count = f" {progress.done} of {progress.total}" if progress.total else ""
+    count = f" {int(progress.done)} of {progress.total}" if progress.total else ""
     bar, button = st.columns([6, 1], vertical_alignment="center")
     bar.progress(min(share, 1.0), f"{progress.label}{count}: {progress.elapsed:.0f} s{left}")
     if button.button("Cancel", key=f"cancel-{findings}", width="stretch"):
         st.session_state["ended"][paper.name, params, findings] = "Cancelled."
         engine().leave(paper, params, session_id(), findings=findings)
         st.rerun()
+
+
+@st.fragment(run_every=2)
+def _partial(job: Job, draw: Draw) -> None:
+    if job.partial is not None:
+        draw(job.partial)
 
 
 def plain(text: str) -> str:

@@ -13,15 +13,25 @@ Departures: a token that begins documents stands in front of the prompt (``start
 the subject often is the attention sink; prompts and facts are the project's own.
 """
 
-from interp_core.papers.causal_tracing.analysis import FILES, analysis, attach, run, surveys
+from interp_core.papers.causal_tracing.analysis import (
+    AVERAGE,
+    FILES,
+    SCORES,
+    analysis,
+    attach,
+    run,
+    surveys,
+)
 from interp_core.papers.causal_tracing.average_result import Average
 from interp_core.papers.causal_tracing.edit_result import Edit, EditScores
 from interp_core.papers.causal_tracing.params import PRESETS, Params
 from interp_core.papers.causal_tracing.result import Trace
 
 __all__ = [
+    "AVERAGE",
     "FILES",
     "PRESETS",
+    "SCORES",
     "Average",
     "Edit",
     "EditScores",

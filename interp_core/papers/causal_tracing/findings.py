@@ -18,6 +18,8 @@ leads, and between which the late site lies."""
 
 def of_average(a: Average) -> list[Finding]:
     """Return the claims that the traced kinds allow to be tested."""
+    if a.params.metric == "kl":
+        return []  # the claims are about how likely the answer is
     kinds = set(a.params.kinds)
     found = [_total(a)]
     if {"mlp_out", "attn_out"} <= kinds:

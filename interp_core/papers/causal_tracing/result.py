@@ -139,7 +139,7 @@ class Trace(Result):
                 "effect": effect.ravel().astype(float),
                 "probability": self.head_probability.mean(-1).ravel().astype(float),
             }
-        )
+        ).dropna(ignore_index=True)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -148,7 +148,9 @@ class Trace(Result):
         best: dict[str, Any] = {}
         if maps and np.isfinite(self.effect[maps]).any():
             effect = self.effect[maps]
-            kind, layer, position = np.unravel_index(np.nanargmax(effect), effect.shape)
+            towards = -1 if self.params.metric == "kl" else 1
+            best_cell = np.nanargmax(effect * towards)
+            kind, layer, position = np.unravel_index(best_cell, effect.shape)
             best = {
                 "best_kind": self.params.kinds[maps[kind]],
                 "best_layer": int(self.layers[layer]),

@@ -91,7 +91,7 @@ def _fill(trace: Trace, runs: sweep.Runs, score: Scorer, n_heads: int) -> None:
         trace.probability[row, :, at] = np.exp(log_prob).reshape(len(layers), -1)
         trace.score[row, :, at] = value.reshape(len(layers), -1)
         done += runs.length - position
-        show(trace)
+        show(dataclasses.replace(trace))
     if "z" in params.kinds:
         report("tracing heads", done, total)
         log_prob, value = score(mx.concatenate(sweep.heads(runs, layers, n_heads)))

@@ -11,12 +11,13 @@ Departures from the post: the whole final norm is applied, gain included, as eve
 the divergence is KL(final || layer) in nats, the direction of Belrose et al. 2023.
 """
 
-from interp_core.papers.logit_lens.compute import analysis, attach, run, survey, surveys
+from interp_core.papers.logit_lens.compute import FILES, analysis, attach, run, survey, surveys
 from interp_core.papers.logit_lens.params import PRESETS, Params
 from interp_core.papers.logit_lens.result import LogitLens
 from interp_core.papers.logit_lens.survey import Survey
 
 __all__ = [
+    "FILES",
     "PRESETS",
     "LogitLens",
     "Params",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -188,6 +190,10 @@ def _attribution(
     parts = mx.concatenate([running[:, :1], running[:, 1:] - running[:, :-1]], axis=1)
     parts = mx.concatenate([parts, linear.constant[:, None]], axis=1)
     return np.array(parts), np.array(linear.logit)
+
+
+FILES: dict[str, Callable[[Path], str]] = {}
+"""Parameters that the command line reads from a file: none."""
 
 
 def analysis(params: Params) -> tuple[type[LogitLens], Params]:

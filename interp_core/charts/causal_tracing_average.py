@@ -1,0 +1,126 @@
+"""Figures of effects averaged over facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import altair as alt
+import pandas as pd
+
+from interp_core.charts import theme
+from interp_core.charts.causal_tracing_parts import (
+    CLASSES,
+    SCHEMES,
+    SEVERED,
+    WIDTH,
+    beside,
+    colour_of,
+    effect_name,
+    gained,
+    heat,
+    lines,
+    map_kinds,
+    restored,
+    rows_axis,
+    small,
+    tip,
+    top_of,
+    values_axis,
+)
+from interp_core.charts.parts import alt_text, title
+
+if TYPE_CHECKING:
+    from interp_core.papers.causal_tracing.average_result import Average
+
+_PANEL = 285
+
+
+def _averaged(average: Average) -> pd.DataFrame:
+    frame = gained(average.frames["average"], average.params)
+    return frame.assign(value=frame["aie"], row=frame["token_class"].map(CLASSES))
+
+
+def _over(average: Average) -> str:
+    count = len(average.prompts)
+    return f"n = {count:,} fact" + "s" * (count != 1)
+
+
+def average_lines(average: Average) -> alt.HConcatChart:
+    """Return the average indirect effect by layer and class of token, one panel a kind."""
+    frame, params = _averaged(average), average.params
+    frame = frame[frame["kind"].isin(SCHEMES)].assign(name=frame["row"])
+    colours = dict(zip(CLASSES.values(), theme.CATEGORIES, strict=False))
+    axis, panels = values_axis(effect_name(params, average=True), frame), []
+    for kind in map_kinds(params):
+        shown_ = frame[frame["kind"] == kind]
+        panel = lines(shown_, average.layers, colours, axis, tip("n", "facts", "d"))
+        panels.append(
+            panel.properties(
+                width=_PANEL, height=260, title=small(f"Restoring {restored(kind, params)}")
+            )
+        )
+    heading = title(
+        "Average indirect effect by layer and class of token",
+        f"Bands: 95% intervals over facts, {_over(average)}. One scale for all panels.",
+    )
+    return beside(panels, heading).resolve_scale(color="shared")
+
+
+def average_maps(average: Average) -> alt.HConcatChart:
+    """Return classes of tokens by layers, one map a kind, with colours that compare."""
+    frame, params, panels = _averaged(average), average.params, []
+    top, name = (
+        top_of(frame.loc[frame["kind"].isin(SCHEMES), "aie"]),
+        effect_name(params, average=True),
+    )
+    tooltip = [
+        alt.Tooltip("row:N", title="token"),
+        tip("layer", "block l", "d"),
+        tip("aie", name),
+        tip("low", "95% interval from"),
+        tip("high", "to"),
+        tip("n", "facts", "d"),
+    ]
+    for kind in map_kinds(params):
+        y = rows_axis(list(CLASSES.values()), None if panels else "class of token")
+        colour = colour_of("aie", kind, top, name)
+        shown_ = frame[frame["kind"] == kind]
+        panel = heat(shown_, average.layers, y, len(CLASSES), colour, tooltip)
+        panels.append(panel.properties(title=small(f"Restoring {restored(kind, params)}")))
+    heading = title(
+        "Average indirect effect of each class of token and layer",
+        f"Means over {_over(average)}. Darker: more is brought back; below 0 is drawn as 0.",
+    )
+    return beside(panels, heading)
+
+
+def average_severed(average: Average) -> alt.LayerChart:
+    """Return the average effect at the last subject token, whole and with parts severed."""
+    frame = _averaged(average)
+    frame = frame[frame["kind"].isin(SEVERED) & (frame["token_class"] == "last_subject")]
+    frame = frame.assign(name=frame["kind"].map({k: name for k, (name, _) in SEVERED.items()}))
+    heading = title(
+        "Average indirect effect at the last subject token, parts severed, by layer",
+        "The severed part stays, at that token, as corrupted. Bands: 95% intervals over facts, "
+        f"{_over(average)}.",
+    )
+    axis = values_axis(effect_name(average.params, average=True), frame)
+    chart = lines(frame, average.layers, dict(SEVERED.values()), axis, tip("n", "facts", "d"))
+    return chart.properties(width=WIDTH, height=280, title=heading, description=alt_text(heading))
+
+
+def average_makers(average: Average) -> dict[str, Callable[[], alt.TopLevelMixin]]:
+    """Return what draws each figure of an average."""
+    figures: dict[str, Callable[[], alt.TopLevelMixin]] = {}
+    if map_kinds(average.params):
+        figures = {"lines": partial(average_lines, average), "maps": partial(average_maps, average)}
+    if {"sever_mlp", "sever_attn"} & set(average.params.kinds):
+        figures["severed"] = partial(average_severed, average)
+    return {f"average_{name}": draw for name, draw in figures.items()}
+
+
+def average_charts(average: Average) -> dict[str, alt.TopLevelMixin]:
+    """Return every figure of an average, by name."""
+    return {name: draw() for name, draw in average_makers(average).items()}
