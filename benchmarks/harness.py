@@ -7,6 +7,7 @@ another's libraries, threads or memory, and only one side works at a time.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -64,6 +65,33 @@ def machine() -> str:
         f"{platform.system()} {platform.machine()}, {model}, {os.cpu_count()} cores, "
         f"{memory_gb:.0f} GB; load average {load}"
     )
+
+
+def arguments(description: str, sides: Iterable[str], rounds: int) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark may be told."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=rounds, help="timed repetitions of each case")
+    parser.add_argument("--only", default="", help="cases with this in their name")
+    parser.add_argument("--no-memory", action="store_true", help="leave memory out")
+    parser.add_argument("--threads", type=int, help="cores and threads a side (Linux); all if none")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="what seconds are: by the clock, or of processor time",
+    )
+    parser.add_argument("--model", type=Path, help="a Llama-like folder; the default model if none")
+    parser.add_argument("--side", choices=list(sides), help=argparse.SUPPRESS)
+    return parser
+
+
+def default_model() -> Path:
+    """Return the default model's folder, fetched in a process that takes MLX with it."""
+    code = "from interp_core.models import default; print(default.fetch())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return Path(done.stdout.splitlines()[-1])
 
 
 # ---------------------------------------------------------------- in the side's own process
@@ -192,6 +220,42 @@ def memory(
                 after = int(process.run(case)["peak"])
                 peaks.setdefault(case["name"], {})[name] = (process.loaded_bytes, after)
     return peaks
+
+
+def time_table(seconds: Mapping[str, Mapping[str, Sequence[float]]], ours: str) -> str:
+    """Return a table of median seconds, and of every other side's ratio to ``ours``."""
+    sides = list(next(iter(seconds.values())))
+    peers = [name for name in sides if name != ours]
+    header = ["case", *(f"{name} s" for name in sides), *(f"{name} / {ours}" for name in peers)]
+    rows = [
+        [
+            case,
+            *(f"{statistics.median(times[name]):.3f}" for name in sides),
+            *(ratio_text(times[name], times[ours]) for name in peers),
+        ]
+        for case, times in seconds.items()
+    ]
+    return markdown(header, rows)
+
+
+def memory_table(peaks: Mapping[str, Mapping[str, tuple[int, int]]], ours: str) -> str:
+    """Return a table of what :func:`memory` measured, and of every other side's ratio to ``ours``."""
+
+    def megabytes(pair: tuple[int, int]) -> str:
+        return f"{pair[1] / 1e6:.0f} ({pair[0] / 1e6:.0f})"
+
+    sides = list(next(iter(peaks.values())))
+    peers = [name for name in sides if name != ours]
+    header = ["peak MB, and (after load)", *sides, *(f"{name} / {ours}" for name in peers)]
+    rows = [
+        [
+            case,
+            *(megabytes(peak[name]) for name in sides),
+            *(f"{peak[name][1] / peak[ours][1]:.2f}" for name in peers),
+        ]
+        for case, peak in peaks.items()
+    ]
+    return markdown(header, rows)
 
 
 def ratio_text(theirs: Sequence[float], ours: Sequence[float]) -> str:

@@ -6,11 +6,7 @@ python benchmarks/logit_lens.py --threads 1 --clock cpu    # on a busy machine
 
 from __future__ import annotations
 
-import argparse
-import itertools
 import random
-import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,14 +18,16 @@ from harness import (
     Arrays,
     Case,
     Process,
+    arguments,
     confine,
+    default_model,
     interleave,
     machine,
-    markdown,
     memory,
-    ratio_text,
+    memory_table,
     serve,
     threads,
+    time_table,
 )
 from sides import SIDES
 from tokenizers import Tokenizer
@@ -54,13 +52,13 @@ doctor happens to be lost. """
 
 def main() -> int:
     """Run the benchmark, or, with ``--side``, be one of its sides."""
-    options = _options()
+    options = arguments(__doc__.splitlines()[0], SIDES, rounds=5).parse_args()
     if options.side:
         serve(SIDES[options.side])
         return 0
     if options.threads:
         confine(options.threads)
-    folder = options.model or _default_model()
+    folder = options.model or default_model()
     cases = [case for case in _cases(folder) if options.only in case["name"]]
     if not cases:
         print("no case has that in its name", file=sys.stderr)
@@ -86,36 +84,10 @@ def main() -> int:
             )
             return 1
         times = interleave(sides, cases, options.rounds, options.clock)
-        print(_time_table(times), "\n", flush=True)
+        print(time_table(times, OURS), "\n", flush=True)
     if not options.no_memory:
-        print(_memory_table(memory(commands, folder, cases)))
+        print(memory_table(memory(commands, folder, cases), OURS))
     return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="timed repetitions of each case")
-    parser.add_argument("--only", default="", help="cases with this in their name")
-    parser.add_argument("--no-memory", action="store_true", help="leave memory out")
-    parser.add_argument("--threads", type=int, help="cores and threads a side (Linux); all if none")
-    parser.add_argument(
-        "--clock",
-        choices=("wall", "cpu"),
-        default="wall",
-        help="what seconds are: by the clock, or of processor time",
-    )
-    parser.add_argument("--model", type=Path, help="a Llama-like folder; the default model if none")
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
-def _default_model() -> Path:
-    """Return the default model's folder, fetched in a process that takes MLX with it."""
-    code = "from interp_core.models import default; print(default.fetch())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return Path(done.stdout.splitlines()[-1])
 
 
 def _cases(folder: Path) -> Iterator[Case]:
@@ -172,37 +144,6 @@ def _differences(ours: Arrays, theirs: Arrays) -> Iterator[str]:
     different = float(np.mean(np.not_equal(*likeliest)))
     if different > 0:
         yield f"the likeliest token differs in {different:.2%} of rows"
-
-
-def _time_table(seconds: dict[str, dict[str, list[float]]]) -> str:
-    header = ["case", *(f"{name} s" for name in SIDES), *(f"{name} / {OURS}" for name in PEERS)]
-    rows = [
-        [
-            case,
-            *(f"{statistics.median(times[name]):.3f}" for name in SIDES),
-            *(ratio_text(times[name], times[OURS]) for name in PEERS),
-        ]
-        for case, times in seconds.items()
-    ]
-    return markdown(header, rows)
-
-
-def _memory_table(peaks: dict[str, dict[str, tuple[int, int]]]) -> str:
-    def megabytes(pair: tuple[int, int]) -> str:
-        return f"{pair[1] / 1e6:.0f} ({pair[0] / 1e6:.0f})"
-
-    header = ["peak MB, and (after load)", *SIDES, *(f"{name} / {OURS}" for name in PEERS)]
-    rows = [
-        list(
-            itertools.chain(
-                [case],
-                (megabytes(sides[name]) for name in SIDES),
-                (f"{sides[name][1] / sides[OURS][1]:.2f}" for name in PEERS),
-            )
-        )
-        for case, sides in peaks.items()
-    ]
-    return markdown(header, rows)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ class PyTorch:
         hooks = [
             body.embed_tokens.register_forward_hook(lambda *args: states.append(args[-1])),
             *(
-                layer.register_forward_hook(lambda *args: states.append(_first(args[-1])))
+                layer.register_forward_hook(lambda *args: states.append(first(args[-1])))
                 for layer in body.layers
             ),
         ]
@@ -128,7 +128,7 @@ class TransformerLens:
             return _statistics(layers, final[0], case["top_k"])
 
 
-def _first(output: Any) -> torch.Tensor:
+def first(output: Any) -> torch.Tensor:
     """Return a block's hidden state; some versions of transformers wrap it in a tuple."""
     return output[0] if isinstance(output, tuple) else output
 

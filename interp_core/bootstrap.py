@@ -5,6 +5,8 @@ Positions of one prompt are alike, so whole prompts are drawn with replacement, 
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 DRAWS = 2000
@@ -38,5 +40,10 @@ def median(parts: list[np.ndarray], counts: np.ndarray) -> np.ndarray:
 
 
 def interval(resampled: np.ndarray) -> np.ndarray:
-    """Return [..., 2], the ends of the 95% interval over the first axis."""
-    return np.moveaxis(np.percentile(resampled, _ENDS, axis=0), 0, -1)
+    """Return [..., 2], the ends of the 95% interval over the first axis.
+
+    Draws that are NaN, as they hold nothing to average, are left out; NaN where all are.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all are NaN
+        return np.moveaxis(np.nanpercentile(resampled, _ENDS, axis=0), 0, -1)

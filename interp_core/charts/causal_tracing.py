@@ -24,9 +24,9 @@ from interp_core.charts.causal_tracing_parts import (
     heat,
     lines,
     map_kinds,
+    panel_title,
     restored,
     rows_axis,
-    small,
     tip,
     top_of,
     values_axis,
@@ -121,7 +121,7 @@ def trace_maps(result: Trace) -> alt.HConcatChart:
     panels: list[alt.Chart] = []
     for kind in map_kinds(result.params):
         panel = _map(result, kind, named=not panels)
-        panels.append(panel.properties(title=small(f"Restoring {restored(kind, result.params)}")))
+        panels.append(panel.properties(title=panel_title(kind, result.params)))
     return beside(
         panels,
         title(f"Where restoring brings back {_back(result)}", *_settings(result, _clipped(result))),

@@ -22,9 +22,8 @@ from interp_core.charts.causal_tracing_parts import (
     heat,
     lines,
     map_kinds,
-    restored,
+    panel_title,
     rows_axis,
-    small,
     tip,
     top_of,
     values_axis,
@@ -34,7 +33,7 @@ from interp_core.charts.parts import alt_text, title
 if TYPE_CHECKING:
     from interp_core.papers.causal_tracing.average_result import Average
 
-_PANEL = 285
+_PANEL = 190
 
 
 def _averaged(average: Average) -> pd.DataFrame:
@@ -56,11 +55,7 @@ def average_lines(average: Average) -> alt.HConcatChart:
     for kind in map_kinds(params):
         shown_ = frame[frame["kind"] == kind]
         panel = lines(shown_, average.layers, colours, axis, tip("n", "facts", "d"))
-        panels.append(
-            panel.properties(
-                width=_PANEL, height=260, title=small(f"Restoring {restored(kind, params)}")
-            )
-        )
+        panels.append(panel.properties(width=_PANEL, height=260, title=panel_title(kind, params)))
     heading = title(
         "Average indirect effect by layer and class of token",
         f"Bands: 95% intervals over facts, {_over(average)}. One scale for all panels.",
@@ -88,7 +83,7 @@ def average_maps(average: Average) -> alt.HConcatChart:
         colour = colour_of("aie", kind, top, name)
         shown_ = frame[frame["kind"] == kind]
         panel = heat(shown_, average.layers, y, len(CLASSES), colour, tooltip)
-        panels.append(panel.properties(title=small(f"Restoring {restored(kind, params)}")))
+        panels.append(panel.properties(title=panel_title(kind, params)))
     heading = title(
         "Average indirect effect of each class of token and layer",
         f"Means over {_over(average)}. Darker: more is brought back; below 0 is drawn as 0.",

@@ -41,7 +41,7 @@ UNITS = {
     "logit_difference": "logit difference (logits)",
     "kl": "KL to the clean run (nats)",
 }
-_MAP, _CELL, _ROW, _HEIGHT = 280, (6, 24), (11, 20), 440
+_MAP, _CELL, _ROW, _HEIGHT = 215, (6, 24), (11, 20), 440
 """Width and height that a map fills, in pixels, with cells and rows within their bounds."""
 WIDTH = 640
 
@@ -68,6 +68,13 @@ def restored(kind: str, params: Params) -> str:
     return f"{name} " + (
         f"over {params.window} blocks around l" if params.window > 1 else "of block l"
     )
+
+
+def panel_title(kind: str, params: Params) -> alt.TitleParams:
+    """Return the title of one panel, short enough for a narrow one."""
+    names = {"resid_post": "State after block l", "mlp_out": "MLPs", "attn_out": "Attention"}
+    over = "" if kind == "resid_post" else f", {params.window} blocks around l"
+    return small(names[kind] + (over if params.window > 1 else ""))
 
 
 def map_kinds(params: Params) -> list[str]:
@@ -152,7 +159,9 @@ def lines(
 ) -> alt.LayerChart:
     """Return curves of ``value`` by ``name`` over layers, with bands where there are intervals."""
     name = str(axis.title)
-    legend = alt.Legend(title=None, orient="bottom", columns=3, symbolType="stroke", symbolSize=300)
+    legend = alt.Legend(
+        title=None, orient="bottom", columns=3, symbolType="stroke", symbolSize=300, symbolOpacity=1
+    )
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     banded = "low" in frame
     ends = [tip("low", "95% interval from"), tip("high", "to")] if banded else []

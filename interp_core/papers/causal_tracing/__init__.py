@@ -15,6 +15,7 @@ the subject often is the attention sink; prompts and facts are the project's own
 
 from interp_core.papers.causal_tracing.analysis import (
     AVERAGE,
+    EDIT,
     FILES,
     SCORES,
     analysis,
@@ -29,6 +30,7 @@ from interp_core.papers.causal_tracing.result import Trace
 
 __all__ = [
     "AVERAGE",
+    "EDIT",
     "FILES",
     "PRESETS",
     "SCORES",

@@ -32,6 +32,13 @@ AVERAGE = Params(facts="shipped", samples=5, limit=50)
 """The averages that the findings on tracing are measured on."""
 SCORES = Params(edit=True, facts="shipped", limit=24)
 """The edits that the findings on editing are measured on."""
+EDIT = Params(
+    prompt="The water of the Nile River crosses the continent of",
+    subject="the Nile River",
+    edit=True,
+    new_object="Asia",
+)
+"""The edit that ships, and that the report shows."""
 
 FILES = {"facts": facts.read}
 """Parameters that the command line reads from a file: how, to what it then stands for."""
@@ -85,5 +92,10 @@ def attach(result: Any, fingerprint: str, model: LanguageModel | None = None) ->
 
 
 def surveys(model: LanguageModel) -> list[Result]:
-    """Measure what the findings rest on: averages over facts, and the scores of edits."""
-    return [run(model, params) for params in (AVERAGE, SCORES)]
+    """Return what the findings rest on, measured unless kept: averages, scores of edits, one edit."""
+    found = []
+    for params in (AVERAGE, SCORES, EDIT):
+        kind, asked = analysis(params)
+        kept = store.get(kind, asked, model.info.fingerprint)
+        found.append(kept or run(model, params, findings=False))
+    return found

@@ -29,6 +29,16 @@ def run(model: LanguageModel, params: Params) -> Average:
     Raises:
         ParameterError: When the set is not there, or the model knows none of it.
     """
+    if params.corruption not in ("gaussian", "uniform"):
+        raise ParameterError(
+            f"corruption: {params.corruption!r} is not accepted with facts; accepted: gaussian, "
+            "uniform"
+        )
+    if params.metric == "logit_difference":
+        raise ParameterError(
+            "metric: 'logit_difference' is not accepted with facts; accepted: probability, "
+            "joint_probability, log_probability, kl"
+        )
     traces: list[Trace] = []
     answers: list[str] = []
     with Recorder() as recorder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -57,12 +58,14 @@ def read(path: Path) -> str:
         ParameterError: When it is not such a file; the message says which record lacks what.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ParameterError(f"facts: {path.name} is over {MAX_BYTES // 10**6} MB")
-        records = json.loads(path.read_text(encoding="utf-8"))
+        size, text = path.stat().st_size, path.read_bytes()[: MAX_BYTES + 1]
     except OSError as error:
         raise ParameterError(f"facts: {path.name} cannot be read: {error.strerror}") from None
-    except ValueError:
+    if size > MAX_BYTES:
+        raise ParameterError(f"facts: {path.name} is over {MAX_BYTES // 10**6} MB")
+    try:
+        records = json.loads(text.decode())
+    except (ValueError, RecursionError):
         raise ParameterError(
             f"facts: {path.name} is not JSON; accepted: a list of records with "
             "subject, attribute and prompt, or counterfact.json"
@@ -94,19 +97,30 @@ def parse(records: Any) -> list[Fact]:
 def _record(i: int, record: Any) -> Fact:
     try:
         if "requested_rewrite" in record:
-            return _counterfact(record)
+            return _checked(i, _counterfact(record))
         subject, prompt = record["subject"], record["prompt"]
         if not subject or subject not in prompt:
             raise ParameterError(f"facts: record {i}: the subject {subject!r} is not in the prompt")
         template = prompt.replace(subject, "{}", 1)
         relation = str(record.get("relation_id", template))
-        return Fact(subject, record["attribute"], template, relation)
+        return _checked(i, Fact(subject, record["attribute"], template, relation))
     except KeyError as error:
         raise ParameterError(f"facts: record {i} lacks the key {error}") from None
     except (TypeError, AttributeError):
         raise ParameterError(
             f"facts: record {i} is not a record of texts; accepted: subject, attribute, prompt"
         ) from None
+
+
+def _checked(i: int, fact: Fact) -> Fact:
+    """Return ``fact`` if it holds texts that can be written, and a place for the subject."""
+    texts = [fact.subject, fact.attribute, fact.template, fact.relation, fact.new_object]
+    texts += [*fact.paraphrases, *fact.neighbours]
+    if not all(isinstance(text, str) and not re.search("[\ud800-\udfff]", text) for text in texts):
+        raise ParameterError(f"facts: record {i} holds what is not a text")
+    if "{}" not in fact.template:
+        raise ParameterError(f"facts: record {i} has no place for the subject in its prompt")
+    return fact
 
 
 def _counterfact(record: dict[str, Any]) -> Fact:
@@ -117,9 +131,15 @@ def _counterfact(record: dict[str, Any]) -> Fact:
         rewrite["prompt"],
         rewrite.get("relation_id", ""),
         rewrite["target_new"]["str"],
-        tuple(record["paraphrase_prompts"]),
-        tuple(record["neighborhood_prompts"]),
+        _texts(record["paraphrase_prompts"]),
+        _texts(record["neighborhood_prompts"]),
     )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return tuple(value)
 
 
 @cache

@@ -51,7 +51,7 @@ class Params:
     """
 
     prompt: Annotated[Text, Field(description="text whose continuation is a fact")] = (
-        "The Eiffel Tower is located in the city of"
+        "A plane that lands in South Africa is on the continent of"
     )
     model: Annotated[
         str, Field(min_length=1, max_length=500, description="short name, hub id, folder or GGUF")
@@ -157,18 +157,17 @@ def window_of(layer: int, window: int, n_layers: int) -> range:
 
 
 PRESETS: dict[str, Params] = {
-    "A landmark": Params(),
-    "A continent": Params(
-        prompt="A plane that lands in South Africa is on the continent of", subject="South Africa"
+    "A continent": Params(samples=10),
+    "A landmark": Params(
+        prompt="The Eiffel Tower is located in the city of", subject="The Eiffel Tower"
     ),
-    "An instrument": Params(
-        prompt="Louis Armstrong was a great musician who played the", subject="Louis Armstrong"
+    "A gas": Params(
+        prompt="Of the three states of matter, oxygen at room temperature is a", subject="oxygen"
     ),
     "A state": Params(
         prompt="San Diego is a large city in the American state of", subject="San Diego"
     ),
     "Another subject": Params(
-        prompt="A plane that lands in South Africa is on the continent of",
         subject="South Africa",
         corruption="swap",
         swap="North Korea",
