@@ -40,7 +40,7 @@ def test_a_trace_has_a_link_that_opens_the_same_trace(page, browser, app):  # no
 
 
 def test_a_trace_can_be_cancelled(page, app):  # noqa: F811
-    open_(page, app + SLOW)
+    page.goto(app + SLOW)
     expect(page.get_by_text(re.compile(r"tracing \d+ of \d+: \d+ s"))).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible(timeout=20_000)

@@ -14,7 +14,7 @@ from interp_core.papers.causal_tracing.average_result import CLASSES, Average
 from interp_core.papers.causal_tracing.facts import Fact
 from interp_core.papers.causal_tracing.params import Params
 from interp_core.papers.causal_tracing.result import Trace
-from interp_core.papers.causal_tracing.subject import locate
+from interp_core.papers.causal_tracing.subject import answer_ids, locate
 from interp_core.params import ParameterError
 from interp_core.provenance import Recorder
 from interp_core.results import Provenance
@@ -70,7 +70,7 @@ def _known(model: LanguageModel, params: Params) -> tuple[list[Fact], int, int]:
         except ParameterError:
             unusable += 1
             continue
-        if says(model, ids).strip() == fact.attribute.strip():
+        if knows(model, ids, fact):
             known.append(fact)
         else:
             wrong += 1
@@ -80,6 +80,15 @@ def _known(model: LanguageModel, params: Params) -> tuple[list[Fact], int, int]:
             "nothing to trace; accepted: facts whose answer is the model's next token"
         )
     return known, wrong, unusable
+
+
+def knows(model: LanguageModel, ids: tuple[int, ...], fact: Fact) -> bool:
+    """Whether the model's next token is the fact's attribute, whole."""
+    said = says(model, ids)
+    answer = answer_ids(model.require_tokenizer(), fact.prompt, fact.attribute)
+    return said.strip() == fact.attribute.strip() and said == model.require_tokenizer().text(
+        answer[0]
+    )
 
 
 def says(model: LanguageModel, ids: tuple[int, ...]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from interp_core import readout, sampling
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.causal_tracing import facts, rome
-from interp_core.papers.causal_tracing.average import says
+from interp_core.papers.causal_tracing.average import knows, says
 from interp_core.papers.causal_tracing.edit_result import ROLES, Edit, EditScores
 from interp_core.papers.causal_tracing.facts import Fact
 from interp_core.papers.causal_tracing.moment import second_moment
@@ -157,7 +157,7 @@ def _rewritable(model: LanguageModel, params: Params) -> tuple[list[Fact], int]:
         except ParameterError:
             wrong += 1
             continue
-        right = says(model, ids).strip() == fact.attribute.strip()
+        right = knows(model, ids, fact)
         known, wrong = ([*known, fact], wrong) if right else (known, wrong + 1)
     if not known:
         raise ParameterError(

@@ -28,7 +28,8 @@ def second_moment(model: LanguageModel, layer: int, start: str, seed: int) -> np
     The text is the model's own, drawn at temperature 1: it needs no corpus, and its keys are those
     the model meets. The first position, the attention sink, is left out.
     """
-    name = f"{model.info.fingerprint[:24]}-{start.strip('<|>')}-{seed}-{TEXTS}x{LENGTH}"
+    first = "".join(f"{i}-" for i in start_ids(model.require_tokenizer(), start))
+    name = f"{model.info.fingerprint[:24]}-{first}{seed}-{TEXTS}x{LENGTH}"
     file = cache_dir("moments") / f"{name}-{layer}.npy"
     if file.exists():
         return np.load(file, allow_pickle=False)
@@ -43,7 +44,7 @@ def second_moment(model: LanguageModel, layer: int, start: str, seed: int) -> np
         keys = keys.reshape(-1, keys.shape[-1])
         total = keys.T @ keys if total is None else total + keys.T @ keys
         mx.eval(total)
-    moment = np.array(total) / (TEXTS * (LENGTH - 1))
+    moment = np.array(total) / (tokens.shape[0] * (tokens.shape[1] - 1))
     _save(file, moment)
     return moment
 
