@@ -115,7 +115,7 @@ def type_prompt(page: Page, text: str) -> None:
 
 
 def address_has(page: Page, text: str) -> None:
-    page.wait_for_function("text => location.href.includes(text)", arg=text)
+    page.wait_for_function("text => location.href.includes(text)", arg=text, timeout=60_000)
 
 
 def test_first_visit_shows_shipped_results_without_a_model_or_another_host(browser, tmp_path):
