@@ -21,7 +21,7 @@ from interp_core.params import ParameterError
 from interp_core.runtime import on_compute_thread
 from interp_core.tokens import Tokenizer
 
-KNOWN_FACTS = Path(os.environ.get("KNOWN_FACTS", "/work/shared/data/known_facts.json"))
+KNOWN_FACTS = Path(os.environ.get("KNOWN_FACTS", "known_facts.json"))
 RECORD = {"subject": "Bob", "attribute": "Oz", "prompt": "Bob is in"}
 REWRITE = {
     "requested_rewrite": {

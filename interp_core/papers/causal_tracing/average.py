@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import mlx.core as mx
 import numpy as np
@@ -42,7 +43,7 @@ def run(model: LanguageModel, params: Params) -> Average:
     traces: list[Trace] = []
     answers: list[str] = []
     with Recorder() as recorder:
-        known, wrong, unusable = _known(model, params)
+        known, wrong, unusable = known_facts(model, params, facts.load(params.facts), "trace")
         for done, fact in enumerate(known):
             with stage("tracing facts", done, len(known)):
                 traces.append(_trace(model, of_fact(model, params, fact), resume=params.resume))
@@ -53,20 +54,25 @@ def run(model: LanguageModel, params: Params) -> Average:
     return average
 
 
-def _known(model: LanguageModel, params: Params) -> tuple[list[Fact], int, int]:
-    """Return the facts that the model knows, and how many it does not, or cannot be traced.
+def known_facts(
+    model: LanguageModel, params: Params, wanted: Sequence[Fact], purpose: str
+) -> tuple[list[Fact], int, int]:
+    """Return the facts that the model knows, and how many it does not, or that do not fit it.
 
-    It knows a fact when the attribute is its own next token, whole (released code).
+    ``params.limit`` at most; ``purpose`` is what they are for.
+
+    Raises:
+        ParameterError: When it knows none.
     """
     known: list[Fact] = []
     wrong = unusable = 0
-    wanted = facts.load(params.facts)
     for done, fact in enumerate(wanted):
         if len(known) == params.limit:
             break
         report("asking what the model knows", done, len(wanted))
+        asked = Params(prompt=fact.prompt, subject=fact.subject, start=params.start)
         try:
-            ids = locate(model, of_fact(model, params, fact)).ids
+            ids = locate(model, asked).ids
         except ParameterError:
             unusable += 1
             continue
@@ -77,18 +83,16 @@ def _known(model: LanguageModel, params: Params) -> tuple[list[Fact], int, int]:
     if not known:
         raise ParameterError(
             f"facts: the model knows none of the {len(wanted)} in {params.facts}, so there is "
-            "nothing to trace; accepted: facts whose answer is the model's next token"
+            f"nothing to {purpose}; accepted: facts whose answer is the model's next token"
         )
     return known, wrong, unusable
 
 
 def knows(model: LanguageModel, ids: tuple[int, ...], fact: Fact) -> bool:
     """Whether the model's next token is the fact's attribute, whole."""
-    said = says(model, ids)
-    answer = answer_ids(model.require_tokenizer(), fact.prompt, fact.attribute)
-    return said.strip() == fact.attribute.strip() and said == model.require_tokenizer().text(
-        answer[0]
-    )
+    tokenizer, said = model.require_tokenizer(), says(model, ids)
+    answer = answer_ids(tokenizer, fact.prompt, fact.attribute)
+    return said.strip() == fact.attribute.strip() and said == tokenizer.text(answer[0])
 
 
 def says(model: LanguageModel, ids: tuple[int, ...]) -> str:

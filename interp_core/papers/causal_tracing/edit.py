@@ -11,7 +11,7 @@ import numpy as np
 from interp_core import readout, sampling
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.causal_tracing import facts, rome
-from interp_core.papers.causal_tracing.average import knows, says
+from interp_core.papers.causal_tracing.average import known_facts, says
 from interp_core.papers.causal_tracing.edit_result import ROLES, Edit, EditScores
 from interp_core.papers.causal_tracing.facts import Fact
 from interp_core.papers.causal_tracing.moment import second_moment
@@ -21,7 +21,7 @@ from interp_core.params import ParameterError
 from interp_core.paths import SHIPPED
 from interp_core.provenance import Recorder
 from interp_core.residual import ResidualStream
-from interp_core.runtime import report, stage
+from interp_core.runtime import stage
 
 _PREFIXES = ((5, 5), (5, 10))
 """How many sampled prefixes of how many tokens; the released code has 10 of each."""
@@ -100,7 +100,8 @@ def run_scores(model: LanguageModel, params: Params) -> EditScores:
     layer = layer_of(model, params)
     rows = []
     with Recorder() as recorder:
-        known, wrong = _rewritable(model, params)
+        wanted = facts.rewrites(facts.load(params.facts))
+        known, wrong, unusable = known_facts(model, params, wanted, "rewrite")
         unrelated = _unrelated(model, params)
         before = _loss(model.stream, unrelated)
         for done, fact in enumerate(known):
@@ -114,7 +115,7 @@ def run_scores(model: LanguageModel, params: Params) -> EditScores:
         prompts=tuple(fact.prompt for fact in known),
         old=tuple(fact.attribute for fact in known),
         new=tuple(fact.new_object for fact in known),
-        n_wrong=wrong,
+        n_wrong=wrong + unusable,
         prefers=np.array(prefers),
         margin=np.array(margin),
         loss=np.array([(before, each) for each in after]),
@@ -143,28 +144,6 @@ def _known_fact(params: Params, located: Located) -> Fact:
         if fact.prompt == params.prompt and fact.subject == located.subject_text:
             return fact
     return Fact(located.subject_text, "", "", "")
-
-
-def _rewritable(model: LanguageModel, params: Params) -> tuple[list[Fact], int]:
-    known, wrong = [], 0
-    wanted = facts.rewrites(facts.load(params.facts))
-    for done, fact in enumerate(wanted):
-        if len(known) == params.limit:
-            break
-        report("asking what the model knows", done, len(wanted))
-        try:
-            ids = locate(model, _of(params, fact)).ids
-        except ParameterError:
-            wrong += 1
-            continue
-        right = knows(model, ids, fact)
-        known, wrong = ([*known, fact], wrong) if right else (known, wrong + 1)
-    if not known:
-        raise ParameterError(
-            f"facts: the model knows none of those in {params.facts} that have another object and "
-            "neighbours, so there is nothing to rewrite"
-        )
-    return known, wrong
 
 
 def _of(params: Params, fact: Fact) -> Params:
