@@ -16,7 +16,17 @@ from interp_core import host_math
 from interp_core.models.architectures import Arch
 
 Part = Literal[
-    "resid_pre", "pattern", "z", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post"
+    "resid_pre",
+    "q",
+    "k",
+    "v",
+    "pattern",
+    "z",
+    "attn_out",
+    "resid_mid",
+    "mlp_post",
+    "mlp_out",
+    "resid_post",
 ]
 
 
@@ -67,7 +77,8 @@ def attend(
     mask: mx.array,
     softcap: float | None = None,
 ) -> mx.array:
-    """Stand in for mlx-lm's ``scaled_dot_product_attention``, with the pattern in sight."""
+    """Stand in for mlx-lm's ``scaled_dot_product_attention``, with its parts in sight."""
+    queries, keys, values = cache.at("q", queries), cache.at("k", keys), cache.at("v", values)
     if not cache.explicit and softcap is None:
         return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
     batch, n_heads, n_queries, d_head = queries.shape

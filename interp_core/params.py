@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -157,6 +158,12 @@ def changed(params: Any) -> dict[str, str | list[str]]:
         for field in dataclasses.fields(params)
         if (value := getattr(params, field.name)) != _default(field)
     }
+
+
+def keep_only(params: T, names: Collection[str]) -> T:
+    """Return ``params`` with every field that is not in ``names`` at its default."""
+    unread = {f.name: _default(f) for f in dataclasses.fields(params) if f.name not in names}  # type: ignore[arg-type]
+    return dataclasses.replace(params, **unread)  # type: ignore[type-var]
 
 
 def _default(field: dataclasses.Field) -> Any:

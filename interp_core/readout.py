@@ -8,7 +8,7 @@ tokens; the row itself is dropped. On CPUs numpy reads MLX's memory in slices th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -117,6 +117,18 @@ def log_normaliser(logits: mx.array) -> np.ndarray:
         out[part] = np.log(weights.sum(-1)) + highest[:, 0]
 
     host_math.each_slice(work, rows.shape, _ROWS)
+    return out
+
+
+def surprisal(
+    unembed: Callable[[mx.array], mx.array], resid: mx.array, targets: np.ndarray
+) -> np.ndarray:
+    """Return -log p(target) of each residual [row, d_model], nats, [row]; ``targets`` are ids."""
+    out = np.empty(len(targets), np.float32)
+    for part in chunks(len(targets)):
+        logits = unembed(resid[part]).astype(mx.float32)
+        chosen = mx.take_along_axis(logits, mx.array(targets[part])[:, None], -1)[:, 0]
+        out[part] = log_normaliser(logits) - np.array(chosen)
     return out
 
 

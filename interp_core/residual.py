@@ -4,8 +4,10 @@ Every supported family is the same sum, ``resid += attn(...)``; ``resid += mlp(.
 written out here; mlx-lm's own norms, attention and MLPs do the work. Names are TransformerLens's,
 without ``hook_``. Nothing on the model is ever changed, so one model serves any number of readers.
 
-    resid_pre ──┬─ norm ─ attention(pattern, z) ─ attn_out ─┬─ resid_mid ─┬─ norm ─ MLP ─ mlp_out ─┬─ resid_post
-                └───────────────────── + ───────────────────┘             └────────── + ───────────┘
+    resid_pre ──┬─ norm ─ attention ─ attn_out ─┬─ resid_mid ─┬─ norm ─ MLP ─ mlp_out ─┬─ resid_post
+                └─────────────── + ─────────────┘             └────────── + ───────────┘
+
+Inside attention lie ``q``, ``k``, ``v``, ``pattern`` and ``z``; inside the MLP ``mlp_post``.
 """
 
 from __future__ import annotations
@@ -43,8 +45,10 @@ class Run:
     logits: mx.array | None
     """[batch, asked positions, d_vocab], or None where none were asked for."""
     acts: dict[Site, mx.array] = field(default_factory=dict)
-    """The sites kept: [batch, pos, d_model]; ``z`` [batch, pos, head * d_head]; ``mlp_post``, what
-    enters the MLP's down-projection, [batch, pos, d_mlp]; ``pattern`` [batch, head, query, key]."""
+    """The sites kept: [batch, pos, d_model]; ``q`` [batch, head, pos, d_head], ``k`` and ``v``
+    [batch, kv_head, pos, d_head], after rotary and with any prefix; ``pattern`` [batch, head, query,
+    key]; ``z`` [batch, pos, head * d_head]; ``mlp_post``, what enters the MLP's down-projection,
+    [batch, pos, d_mlp]."""
     kv: dict[int, KV] = field(default_factory=dict)
     """Keys and values by layer, where ``keep_kv`` asked for them."""
 
@@ -91,6 +95,11 @@ class ResidualStream:
         """How many blocks there are."""
         return len(self.blocks)
 
+    @property
+    def d_model(self) -> int:
+        """The stream's width."""
+        return self.norm.weight.size
+
     def embed(self, tokens: mx.array, offset: int = 0) -> mx.array:
         """Return ``resid_pre`` of block 0, [batch, pos, d_model], for ids [batch, pos].
 
@@ -129,24 +138,18 @@ class ResidualStream:
         up over whatever was added to the stream. ``targets`` are ids [target, pos].
         """
         x = resid.astype(mx.float32)
-        centred = isinstance(self.norm, nn.LayerNorm)
+        gain, bias, centred = norm_parts(self.norm, x.shape[-1])
         if centred:
-            gain, bias = self.norm.weight, self.norm.get("bias", mx.zeros_like(self.norm.weight))
             x = x - x.mean(-1, keepdims=True)
-        else:
-            ones = mx.ones_like(x[:1])
-            # Families store the gain or the gain less one; the norm of ones shows which.
-            gain = self.norm(ones)[0] * (1 + self.norm.eps) ** 0.5
-            bias = mx.zeros_like(gain)
         scale = mx.sqrt((x * x).mean(-1, keepdims=True) + self.norm.eps)
-        head = self._head_rows(targets).astype(mx.float32)
+        head = self.head_rows(targets).astype(mx.float32)
         direction = head * gain / scale
         if centred:
             direction = direction - direction.mean(-1, keepdims=True)
         logit = (self.norm(resid).astype(mx.float32) * head).sum(-1)
         return LinearLogit(direction, (head * bias).sum(-1), logit)
 
-    def _head_rows(self, targets: mx.array) -> mx.array:
+    def head_rows(self, targets: mx.array) -> mx.array:
         """Return the output head's rows, [*targets.shape, d_model], dequantised if need be."""
         head = self.head if isinstance(self.head, nn.Module) else self.embedding
         if not hasattr(head, "scales"):
@@ -239,6 +242,22 @@ class ResidualStream:
             if site.part not in Part.__args__ or not start <= site.layer < stop:
                 parts = ", ".join(Part.__args__)
                 raise ValueError(f"no {site} in blocks {start} to {stop - 1}; parts are {parts}")
+
+
+def norm_parts(
+    norm: Callable[[mx.array], mx.array], d_model: int
+) -> tuple[mx.array, mx.array, bool]:
+    """Return a norm's gain and bias [d_model], float32, and whether it takes the mean away first.
+
+    ``norm`` may be an identity, where a block has none.
+    """
+    zeros = mx.zeros(d_model)
+    if isinstance(norm, nn.LayerNorm):
+        return norm.weight.astype(mx.float32), norm.get("bias", zeros).astype(mx.float32), True
+    if not isinstance(norm, nn.Module):
+        return zeros + 1, zeros, False
+    # Families store the gain or the gain less one; the norm of ones shows which.
+    return norm(mx.ones((1, d_model)))[0] * (1 + norm.eps) ** 0.5, zeros, False
 
 
 def _visit(

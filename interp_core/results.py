@@ -86,6 +86,8 @@ class Result(ABC):
     """The paper's name on the command line, in links and in files."""
     version: ClassVar[int] = 1
     """Raised when the same parameters would give other numbers, so that old entries go unread."""
+    reads_model: ClassVar[bool] = True
+    """Whether it depends on the reader's model; results of models trained here do not."""
     unsaved: ClassVar[frozenset[str]] = frozenset()
     """Fields that hold another result, kept under a key of its own."""
 

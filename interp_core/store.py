@@ -29,9 +29,10 @@ LIMIT = int(os.environ.get("LENSBOOK_STORE_BYTES", 1 << 30))
 def key(kind: type[Result], params: Any, fingerprint: str) -> str:
     """Return the name under which a result is kept.
 
-    ``fingerprint`` is the model's (weights and precision); the model's name in ``params`` is left
-    out, since the same weights may go by several names.
+    ``fingerprint`` is the model's (weights and precision), for kinds that depend on it; the model's
+    name in ``params`` is left out, since the same weights may go by several names.
     """
+    fingerprint = fingerprint if kind.reads_model else ""
     fields = {k: v for k, v in dataclasses.asdict(params).items() if k != "model"}
     content = json.dumps([kind.paper, kind.version, fields, fingerprint], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -41,14 +41,6 @@ def chosen_cell(result: LogitLens, event: dict) -> tuple[int, int]:
 
 def support(result: LogitLens, layer: int, position: int) -> None:
     """Draw the supporting figure that is chosen, for the chosen cell."""
-    st.segmented_control(
-        "Supporting figure",
-        list(controls.SUPPORT),
-        key="support",
-        format_func=controls.SUPPORT.get,
-        required=True,
-        label_visibility="collapsed",
-    )
     kind = st.session_state["support"]
     if kind == "top":
         top_tokens(result, layer, position)
@@ -107,12 +99,34 @@ def top_tokens(result: LogitLens, layer: int, position: int) -> None:
     )
 
 
-def draw(result: LogitLens) -> None:
-    """Draw the main figure, and the supporting one for the chosen cell."""
-    grid = charts.grid(result, st.session_state["colour"])
-    event = show.figure(grid, f"grid-{hash(result.params)}", select="cell")
-    layer, position = chosen_cell(result, event)
-    support(result, layer, position)
+def draw(params: Params) -> LogitLens | None:
+    """Draw the main figure, and the supporting one for the chosen cell, as far as they are there.
+
+    Their controls stand whether or not the result does, so that a click on them is never lost.
+    """
+    colour = st.session_state["colour"]
+    main, below = st.container(), st.container()
+    below.segmented_control(
+        "Supporting figure",
+        list(controls.SUPPORT),
+        key="support",
+        format_func=controls.SUPPORT.get,
+        required=True,
+        label_visibility="collapsed",
+    )
+    with main:
+        result = work.result_for(PAPER, params)
+        if result is None:
+            if (before := st.session_state.get("before")) is not None:
+                show.figure(charts.grid(before, colour), "before", dim=True)
+            return None
+        grid = charts.grid(result, colour)
+        event = show.figure(grid, f"grid-{hash(result.params)}", select="cell")
+        cell = chosen_cell(result, event)
+    with below:
+        support(result, *cell)
+    st.session_state["before"] = result
+    return result
 
 
 def outcome(params: Params, result: LogitLens) -> None:
@@ -169,13 +183,9 @@ def main() -> None:
             return
     state.write(PAPER, params, controls.view())
     with figure:
-        result = work.result_for(PAPER, params)
-        if result is None:
-            if (before := st.session_state.get("before")) is not None:
-                show.figure(charts.grid(before, st.session_state["colour"]), "before", dim=True)
-            return
-        st.session_state["before"] = result
-        draw(result)
+        result = draw(params)
+    if result is None:
+        return
     state.write(PAPER, params, controls.view())
     outcome(params, result)
 

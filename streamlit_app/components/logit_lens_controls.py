@@ -70,10 +70,12 @@ def seed(params: Params, view: dict[str, str]) -> None:
 
 def seed_view(view: dict[str, str]) -> None:
     """Set the controls of the view that hold no value, as when they were not drawn last time."""
+    now = st.session_state
     for name, options in VIEWS.items():
         value = view.get(f"view_{name}")
-        st.session_state.setdefault(name, value if value in options else next(iter(options)))
-    st.session_state.setdefault("target", view.get("view_target", FINAL))
+        if now.get(name) not in options:
+            now[name] = value if value in options else next(iter(options))
+    now.setdefault("target", view.get("view_target", FINAL))
 
 
 def seed_spans(params: Params, sizes: tuple[int, int]) -> None:

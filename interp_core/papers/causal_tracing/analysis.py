@@ -13,6 +13,7 @@ from interp_core.papers.causal_tracing.average_result import Average
 from interp_core.papers.causal_tracing.edit_result import Edit, EditScores
 from interp_core.papers.causal_tracing.params import Params
 from interp_core.papers.causal_tracing.result import Trace
+from interp_core.params import keep_only
 from interp_core.results import Result
 from interp_core.runtime import on_compute_thread
 
@@ -48,10 +49,7 @@ def analysis(params: Params) -> tuple[type[Result], Params]:
     """Return the kind of result that ``params`` ask for, and ``params`` without what it ignores."""
     kinds = {(False, False): Trace, (False, True): Average, (True, False): Edit}
     kind = kinds.get((params.edit, bool(params.facts)), EditScores)
-    reads = _ANALYSES[kind][0] | {"model"}
-    defaults = {field.name: field.default for field in dataclasses.fields(Params)}
-    unread = {name: value for name, value in defaults.items() if name not in reads}
-    return kind, dataclasses.replace(params, **unread)
+    return kind, keep_only(params, _ANALYSES[kind][0] | {"model"})
 
 
 @on_compute_thread

@@ -230,9 +230,8 @@ def _log_probs(stream: ResidualStream, pairs: list[Pair]) -> list[tuple[float, f
     means = []
     for row, (prompt, answer) in enumerate(rows):
         at = slice(len(prompt) - 1, len(prompt) - 1 + len(answer))
-        logits = stream.unembed(resid[row, at]).astype(mx.float32)
-        chosen = mx.take_along_axis(logits, mx.array(answer)[:, None], -1)[:, 0]
-        means.append(float((np.array(chosen) - readout.log_normaliser(logits)).mean()))
+        lost = readout.surprisal(stream.unembed, resid[row, at], np.array(answer))
+        means.append(-float(lost.mean()))
     return list(zip(means[::2], means[1::2], strict=True))
 
 
@@ -259,13 +258,10 @@ def _unrelated(model: LanguageModel, params: Params) -> mx.array:
 
 def _loss(stream: ResidualStream, tokens: mx.array) -> float:
     """Return the mean loss of predicting each next token, nats."""
-    resid = stream.run(tokens, unembed=None).resid
-    total = 0.0
-    for row in range(tokens.shape[0]):
-        logits = stream.unembed(resid[row, :-1]).astype(mx.float32)
-        chosen = mx.take_along_axis(logits, tokens[row, 1:, None], -1)[:, 0]
-        total += float((readout.log_normaliser(logits) - np.array(chosen)).mean())
-    return total / tokens.shape[0]
+    resid = stream.run(tokens, unembed=None).resid[:, :-1]
+    targets = np.array(tokens[:, 1:]).reshape(-1)
+    rows = resid.reshape(-1, resid.shape[-1])
+    return float(readout.surprisal(stream.unembed, rows, targets).mean())
 
 
 def _check(stream: ResidualStream, update: rome.Update) -> tuple[float, int]:
