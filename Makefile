@@ -27,6 +27,7 @@ report: $(VENV)/.app $(VENV)/.report ## build the static site into reports/_site
 bench: .venv-bench/.installed ## measure against PyTorch and TransformerLens
 	@.venv-bench/bin/python benchmarks/logit_lens.py
 	@.venv-bench/bin/python benchmarks/causal_tracing.py
+	@.venv-bench/bin/python benchmarks/induction_heads.py
 
 results: $(VENV)/.app ## compute again the results that ship
 	@$(PY) scripts/ship_results.py

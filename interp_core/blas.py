@@ -7,11 +7,13 @@ CBLAS loaded with ``RTLD_GLOBAL`` *before* ``mlx.core`` serves MLX too, and MLX 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,3 +97,22 @@ def _lend_gfortran(bundled: Path) -> None:
             file.write(renamed)
         os.replace(file.name, lent)
     ctypes.CDLL(str(lent))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let OpenBLAS, where MLX uses it, multiply on one core.
+
+    Products of tiny models take microseconds, and waking a second core for each longer: up to ten
+    times, where other work wants that core.
+    """
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "openblas_set_num_threads"):
+        yield
+        return
+    before = library.openblas_get_num_threads()
+    library.openblas_set_num_threads(1)
+    try:
+        yield
+    finally:
+        library.openblas_set_num_threads(before)

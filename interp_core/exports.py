@@ -54,7 +54,14 @@ def html(chart: alt.TopLevelMixin, mode: Mode = "light") -> bytes:
     """Return a figure as a page that stands alone, tooltips and all, with no network."""
     import vl_convert
 
-    return vl_convert.vegalite_to_html(_spec(chart, mode), bundle=True).encode()
+    page = vl_convert.vegalite_to_html(_spec(chart, mode), bundle=True)
+    head, place, body = page.partition('<div id="vega-chart">')
+    # A token may hold "</script>"; within JSON's strings an escape says the same.
+    lines = [
+        line.replace("<", "\\u003c") if line.lstrip().startswith("const spec = ") else line
+        for line in body.split("\n")
+    ]
+    return (head + place + "\n".join(lines)).encode()
 
 
 def snippet(result: Result) -> str:

@@ -54,6 +54,8 @@ class Finding:
         def show(x: float) -> str:
             if percent:
                 return f"{100 * x:.0f}%"
+            if x == round(x) or abs(x) >= 100:
+                return f"{x:,.0f}"
             return f"{x:.2g}" if abs(x) < 1 else f"{x:.1f}"
 
         interval = "" if self.ci is None else f" [{show(self.ci[0])}, {show(self.ci[1])}]"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import vl_convert
 
+from interp_core import exports
 from interp_core.charts import logit_lens as charts
 from interp_core.charts import theme
 from interp_core.charts.parts import shown
@@ -268,3 +269,11 @@ def test_theme_reads_on_its_page(mode, page):
         assert contrast(config[part][key], page) >= 4.5
     assert all(contrast(colour, page) >= 2 for colour in theme.CATEGORIES)
     assert set(theme.COMPONENTS.values()) <= set(theme.CATEGORIES)
+
+
+def test_a_page_of_a_figure_runs_no_script_of_a_token():
+    token = "</script><img src=x onerror=alert(1)>"
+    chart = alt.Chart(alt.Data(values=[{"token": token}])).mark_text().encode(text="token:N")
+    page = exports.html(chart).decode()
+    assert token not in page and "\\u003c/script>\\u003cimg" in page
+    assert page.rstrip().endswith("</html>")

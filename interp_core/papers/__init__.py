@@ -81,7 +81,7 @@ PAPERS: dict[str, Paper] = {
             "Find the heads that continue repeated patterns, and watch them form.",
             "Olsson et al. 2022",
             "https://transformer-circuits.pub/2022/in-context-learning-and-induction-heads/",
-            False,
+            True,
         ),
         Paper(
             "sparse-autoencoder",
@@ -97,12 +97,13 @@ PAPERS: dict[str, Paper] = {
 
 def stored(paper: Paper, params: Any) -> Result | None:
     """Return the kept or shipped result of ``params``, without loading a model; or None."""
-    known = catalogue.find(params.model)
-    if known is None or not known.fingerprint:
-        return None
     kind, params = paper.analysis(params)
-    result = store.get(kind, params, known.fingerprint)
-    return result and paper.module.attach(result, known.fingerprint)
+    known = catalogue.find(params.model)
+    fingerprint = known.fingerprint if known else None
+    if kind.reads_model and not fingerprint:
+        return None
+    result = store.get(kind, params, fingerprint or "")
+    return result and paper.module.attach(result, fingerprint or "")
 
 
 def obtain(paper: Paper, model: LanguageModel, params: Any, *, findings: bool = True) -> Result:

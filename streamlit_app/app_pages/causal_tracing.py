@@ -5,7 +5,6 @@ import dataclasses
 import streamlit as st
 from components import causal_tracing_controls as controls
 from components import show, state, work
-from components.engine import engine
 from components.model import pick
 
 from interp_core.charts import causal_tracing as charts
@@ -75,18 +74,11 @@ def draw_partial(result: object) -> None:
 def average_panel(params: Params) -> Average | None:
     """Show averages over facts: those the findings rest on, or measured now."""
     asked = PAPER.analysis(dataclasses.replace(AVERAGE, model=params.model))[1]
-    wanted = st.session_state.setdefault("ct_measure", set())
-    result = engine().result(PAPER, asked)
-    if result is None and params.model not in wanted:
-        st.markdown(
-            f"Not measured on this model yet. It traces {AVERAGE.limit} facts that the model knows, "
-            "for some seconds to a minute each, keeps every one, and goes on where it stopped."
-        )
-        if st.button("Measure"):
-            wanted.add(params.model)
-            st.rerun()
-        return None
-    result = result or work.result_for(PAPER, asked, draw_average)
+    note = (
+        f"Not measured on this model yet. It traces {AVERAGE.limit} facts that the model knows, "
+        "for some seconds to a minute each, keeps every one, and goes on where it stopped."
+    )
+    result = work.on_request(PAPER, asked, note, draw_average)
     if isinstance(result, Average):
         draw_average(result)
         return result

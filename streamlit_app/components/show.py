@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -24,18 +24,24 @@ def mode() -> exports.Mode:
 
 
 def figure(
-    chart: alt.TopLevelMixin, key: str, *, select: str | None = None, dim: bool = False
+    chart: alt.TopLevelMixin,
+    key: str,
+    *,
+    select: str | None = None,
+    then: Callable[[], None] | None = None,
+    dim: bool = False,
 ) -> Any:
     """Draw a chart in the page's theme; with ``select``, return what was clicked in it.
 
-    A dimmed chart shows what is being replaced.
+    After a click the page runs again, ``then`` first. A dimmed chart shows what is being replaced.
     """
     with alt.theme.enable("none"):
         spec = chart.to_dict(validate=False)  # tests validate every figure
     spec["config"] = theme.config(mode())
+    spec.setdefault("autosize", {"type": "pad"})  # else titles and labels are taken off the plot
     if dim:
         spec["config"] |= {kind: {"opacity": 0.3} for kind in ("rect", "text", "point")}
-    picking = {"on_select": "rerun", "selection_mode": select} if select else {}
+    picking = {"on_select": then or "rerun", "selection_mode": select} if select else {}
     # A container of fixed height scrolls by itself, so a wide figure never widens the page.
     with st.container(height=_height(spec), border=False, key=f"frame-{key}"):
         return st.vega_lite_chart(spec=spec, theme=None, key=key, width="content", **picking)
@@ -46,7 +52,8 @@ def _height(spec: dict) -> int:
     if "hconcat" in spec:
         return 250 + max(_rows(panel) for panel in spec["hconcat"])
     if "concat" in spec:
-        return 110 + sum(_rows(panel) + 90 for panel in spec["concat"])
+        columns = spec.get("columns", 1)
+        return 110 + sum(_rows(panel) + 90 for panel in spec["concat"][::columns])
     panels = spec.get("vconcat", [spec])
     return 110 + sum(_rows(panel) + 45 for panel in panels)
 
@@ -54,9 +61,18 @@ def _height(spec: dict) -> int:
 def _rows(panel: dict) -> int:
     height = panel.get("height", 300)
     if isinstance(height, dict):  # so many pixels a row
-        rows = panel.get("layer", [panel])[0]["encoding"]["y"]["scale"]["domain"]
-        height = height["step"] * len(rows)
+        height = height["step"] * max(map(len, _row_names(panel)))
     return int(height)
+
+
+def _row_names(panel: dict) -> Iterator[list]:
+    """Yield what the vertical axes of a panel and its layers say their rows are."""
+    axis = panel.get("encoding", {}).get("y", {})
+    for names in (axis.get("scale", {}).get("domain"), axis.get("sort")):
+        if isinstance(names, list):
+            yield names
+    for layer in panel.get("layer", []):
+        yield from _row_names(layer)
 
 
 def header(paper: Paper, method: str) -> None:

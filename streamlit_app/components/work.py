@@ -33,6 +33,20 @@ def result_for(paper: Paper, params: Any, draw: Draw | None = None) -> Result | 
     return _follow(paper, params, draw, findings=False)
 
 
+def on_request(
+    paper: Paper, params: Any, note: str, draw: Draw | None = None, *, label: str = "Measure"
+) -> Result | None:
+    """Return a result that takes long: the kept one, or, once the reader asks for it, as above."""
+    asked = st.session_state.setdefault("asked", set())
+    result = engine().result(paper, params)
+    if result is None and (paper.name, params) not in asked:
+        st.markdown(note)
+        if not st.button(label, type="primary", key=f"ask-{label}"):
+            return None
+        asked.add((paper.name, params))
+    return result or result_for(paper, params, draw)
+
+
 def measure_findings(paper: Paper, params: Any) -> Result | None:
     """Return the result with its findings, measured now on this model."""
     return _follow(paper, params, None, findings=True)

@@ -1,0 +1,124 @@
+"""What repeats lose without some heads, and without as many others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from interp_core import bootstrap
+from interp_core.papers.induction_heads import findings
+from interp_core.papers.induction_heads.params import Params
+from interp_core.results import Finding, Provenance, Result
+
+
+@dataclass(frozen=True, eq=False)
+class Ablated(Result):
+    """Losses on repeated random tokens, whole and with heads ablated."""
+
+    paper: ClassVar[str] = "induction-heads"
+
+    params: Params
+    provenance: Provenance
+    heads: tuple[tuple[int, int], ...]
+    """Layer and head of those ablated."""
+    controls: tuple[tuple[tuple[int, int], ...], ...]
+    """Draws of other heads of the same layers, no induction heads among them."""
+    base: np.ndarray
+    """[sequence, pos - 1] loss of each next token in the whole model, nats."""
+    losses: np.ndarray
+    """[1 + control, sequence, pos - 1] the same without ``heads``, and without each control."""
+
+    @property
+    def rise(self) -> np.ndarray:
+        """[1 + control, sequence] rise of the mean loss on the last copy, its first token left out."""
+        last = slice(-self.params.tokens + 1, None)
+        return (self.losses[..., last] - self.base[..., last]).mean(-1)
+
+    @cached_property
+    def draws(self) -> tuple[np.ndarray, np.ndarray]:
+        """Resampled rises [draw], over sequences, and over controls too for theirs."""
+        seed, n = self.params.seed, self.rise.shape[1]
+        counts = bootstrap.draws(n, seed) / n
+        which = bootstrap.draws(len(self.controls), seed + 1) / len(self.controls)
+        return counts @ self.rise[0], ((counts @ self.rise[1:].T) * which).sum(-1)
+
+    @property
+    def ratio(self) -> tuple[float, np.ndarray]:
+        """How many times the heads' rise is the controls', and its interval."""
+        own, other = self.draws
+        ends = bootstrap.interval(own / np.abs(other))
+        return float(self.rise[0].mean() / abs(self.rise[1:].mean())), ends
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """``losses`` by position, copy and condition; ``rises`` by set of heads."""
+        return {"losses": self._losses(), "rises": self._rises()}
+
+    def _losses(self) -> pd.DataFrame:
+        counts = bootstrap.draws(len(self.base), self.params.seed) / len(self.base)
+        position = np.arange(1, self.base.shape[1] + 1)
+        first = self.base.shape[1] + 1 - self.params.tokens * self.params.repeats
+        rows = {"none": self.base, "ablated": self.losses[0], "others": self.losses[1:].mean(0)}
+        frames = []
+        for condition, losses in rows.items():
+            ends = bootstrap.interval(counts @ losses)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "position": position,
+                        "copy": 1 + (position - first) // self.params.tokens,
+                        "place": (position - first) % self.params.tokens,
+                        "condition": condition,
+                        "loss": losses.mean(0),
+                        "low": ends[:, 0],
+                        "high": ends[:, 1],
+                    }
+                )
+            )
+        return pd.concat(frames, ignore_index=True)
+
+    def _rises(self) -> pd.DataFrame:
+        sets = [self.heads, *self.controls]
+        counts = bootstrap.draws(self.rise.shape[1], self.params.seed) / self.rise.shape[1]
+        ends = bootstrap.interval(counts @ self.rise.T)
+        return pd.DataFrame(
+            {
+                "condition": ["ablated"] + ["others"] * len(self.controls),
+                "heads": [", ".join(f"L{layer}H{head}" for layer, head in each) for each in sets],
+                "rise": self.rise.mean(1),
+                "low": ends[:, 0],
+                "high": ends[:, 1],
+            }
+        )
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The rise of the last copy's loss, beside that of other heads."""
+        low, high = bootstrap.interval(self.draws[0])
+        last = slice(-self.params.tokens + 1, None)
+        return {
+            "heads": [f"L{layer}H{head}" for layer, head in self.heads],
+            "base_last_copy_loss": float(self.base[:, last].mean()),
+            "ablated_last_copy_loss": float(self.losses[0][:, last].mean()),
+            "rise": float(self.rise[0].mean()),
+            "rise_low": float(low),
+            "rise_high": float(high),
+            "others_rise": float(self.rise[1:].mean()),
+            "others": len(self.controls),
+        }
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The paper's claims on ablation beside ours."""
+        return findings.of_ablation(self)
+
+    def charts(self) -> dict[str, alt.TopLevelMixin]:
+        """The losses by position, and the rises."""
+        from interp_core.charts import induction_heads as charts
+
+        return {name: make() for name, make in charts.ablation_makers(self).items()}

@@ -1,0 +1,124 @@
+"""The in-context learning score, with its interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from interp_core import bootstrap
+from interp_core.papers.induction_heads import findings
+from interp_core.papers.induction_heads.params import Params
+from interp_core.results import Finding, Provenance, Result
+
+EARLY, LATE, OF = 50, 500, 512
+"""The paper's score: loss of token 500 less that of token 50, in contexts of 512."""
+
+NEAR = 10
+"""Positions on either side that the steadier score averages over."""
+
+
+@dataclass(frozen=True, eq=False)
+class InContext(Result):
+    """Losses by position in texts, whole and with heads ablated."""
+
+    paper: ClassVar[str] = "induction-heads"
+
+    params: Params
+    provenance: Provenance
+    heads: tuple[tuple[int, int], ...]
+    """Layer and head of those ablated; none if nothing was."""
+    losses: np.ndarray
+    """[condition, text, pos - 1] of each next token, nats, float16: whole, then ablated."""
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What the first axis of ``losses`` stands for."""
+        return ("none", "ablated")[: len(self.losses)]
+
+    @property
+    def early(self) -> int:
+        """The early position: 50 in a context of 512, in proportion in others."""
+        return round(EARLY * self.params.context / OF)
+
+    @property
+    def late(self) -> int:
+        """The late position: 500 in a context of 512, in proportion in others."""
+        return round(LATE * self.params.context / OF)
+
+    def scores(self, near: int = 0) -> np.ndarray:
+        """Return late less early loss, nats, [condition, text], averaged over ``near`` on each side."""
+        # losses[..., i] is that of token i + 1.
+        losses = self.losses.astype(np.float32)
+        ends = [losses[..., max(0, at - 1 - near) : at + near] for at in (self.early, self.late)]
+        return ends[1].mean(-1) - ends[0].mean(-1)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[draw, text] of the bootstrap over texts."""
+        return bootstrap.draws(self.losses.shape[1], self.params.seed) / self.losses.shape[1]
+
+    def score(self, condition: int, near: int = 0) -> tuple[float, float, float]:
+        """Return the mean score and the ends of its interval, nats."""
+        each = self.scores(near)[condition]
+        low, high = bootstrap.interval(self.counts @ each)
+        return float(each.mean()), float(low), float(high)
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """``context`` by position and condition; ``context_scores`` by condition."""
+        losses = self.losses.astype(np.float32)
+        position = np.arange(1, losses.shape[-1] + 1)
+        frames, rows = [], []
+        for i, condition in enumerate(self.conditions):
+            ends = bootstrap.interval(self.counts @ losses[i])
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "position": position,
+                        "condition": condition,
+                        "loss": losses[i].mean(0),
+                        "low": ends[:, 0],
+                        "high": ends[:, 1],
+                    }
+                )
+            )
+            for near in (0, NEAR):
+                mean, low, high = self.score(i, near)
+                rows.append((condition, self.early, self.late, near, mean, low, high))
+        names = ["condition", "early", "late", "averaged_over", "score", "low", "high"]
+        return {
+            "context": pd.concat(frames, ignore_index=True),
+            "context_scores": pd.DataFrame(rows, columns=names),
+        }
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The score with its interval, whole and ablated."""
+        mean, low, high = self.score(0)
+        found: dict[str, Any] = {
+            "in_context_score": mean,
+            "in_context_score_low": low,
+            "in_context_score_high": high,
+            "early": self.early,
+            "late": self.late,
+            "texts": self.losses.shape[1],
+        }
+        if self.heads:
+            found["ablated_score"] = self.score(1)[0]
+        return found
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The paper's claims on in-context learning beside ours."""
+        return findings.of_context(self)
+
+    def charts(self) -> dict[str, alt.TopLevelMixin]:
+        """The loss by position."""
+        from interp_core.charts import induction_heads as charts
+
+        return {name: make() for name, make in charts.context_makers(self).items()}

@@ -1,0 +1,151 @@
+"""The scores of every head of a model, and the loss that repeats leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from interp_core import bootstrap
+from interp_core.papers.induction_heads import findings
+from interp_core.papers.induction_heads.params import Params
+from interp_core.papers.induction_heads.scores import SCORES
+from interp_core.results import Finding, Provenance, Result
+
+
+@dataclass(frozen=True, eq=False)
+class Heads(Result):
+    """Every head's scores on repeated random tokens."""
+
+    paper: ClassVar[str] = "induction-heads"
+    unsaved: ClassVar[frozenset[str]] = frozenset({"others"})
+
+    params: Params
+    provenance: Provenance
+    tokens: np.ndarray
+    """[sequence, pos] ids."""
+    first: int
+    """Position of the first random token."""
+    windows: tuple[int | None, ...]
+    """[layer] how many positions attention sees; None for all."""
+    scores: np.ndarray
+    """[score, sequence, layer, head], in the order of ``SCORES``; NaN where a layer's window does
+    not reach the copy before."""
+    copying: np.ndarray
+    """[layer, head] eigenvalue score of the circuit from embedding to unembedding, -1 to 1."""
+    raised: np.ndarray
+    """[sequence, layer, head] logit-based copying score, -1 to 1."""
+    losses: np.ndarray
+    """[sequence, pos - 1] of each next token, nats."""
+    others: tuple[Result, ...] = ()
+    """The other analyses that findings rest on, where they were made on this model."""
+
+    @cached_property
+    def prefix_matching(self) -> np.ndarray:
+        """[layer, head] mean over sequences."""
+        return self.scores[SCORES.index("prefix_matching")].mean(0)
+
+    @cached_property
+    def ranked(self) -> list[tuple[int, int]]:
+        """Layer and head, by prefix matching, best first; heads without a score are left out."""
+        return ranking(self.prefix_matching)
+
+    @property
+    def induction_heads(self) -> list[tuple[int, int]]:
+        """Those whose prefix matching is above ``params.threshold``, best first."""
+        return [each for each in self.ranked if self.prefix_matching[each] > self.params.threshold]
+
+    @cached_property
+    def copy_losses(self) -> np.ndarray:
+        """[sequence, copy] mean loss in each copy, the first token of each left out, nats."""
+        copies = self.losses[:, -self.params.tokens * self.params.repeats + 1 :]
+        padded = np.pad(copies, ((0, 0), (1, 0)), constant_values=np.nan)
+        by_copy = padded.reshape(len(self.losses), self.params.repeats, self.params.tokens)
+        return by_copy[:, :, 1:].mean(-1)
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """``heads`` by layer and head; ``losses`` by position and copy."""
+        return {"heads": self._heads(), "losses": self._losses()}
+
+    def _heads(self) -> pd.DataFrame:
+        layers, heads = np.indices(self.prefix_matching.shape).reshape(2, -1)
+        means = {name: self.scores[i].mean(0).ravel() for i, name in enumerate(SCORES)}
+        spread = self.scores[0].std(0, ddof=1) if len(self.tokens) > 1 else 0 * self.copying
+        ranks = {pair: rank + 1 for rank, pair in enumerate(self.ranked)}
+        return pd.DataFrame(
+            {
+                "layer": layers,
+                "head": heads,
+                **means,
+                "copying": self.copying.ravel(),
+                "logit_copying": self.raised.mean(0).ravel(),
+                "spread": spread.ravel(),
+                "rank": [ranks.get(pair) for pair in zip(layers, heads, strict=True)],
+                "window": [self.windows[layer] for layer in layers],
+            }
+        )
+
+    def _losses(self) -> pd.DataFrame:
+        ends = bootstrap.interval(self.counts @ self.losses / len(self.losses))
+        position = np.arange(1, self.losses.shape[1] + 1)
+        return pd.DataFrame(
+            {
+                "position": position,
+                "copy": 1 + (position - self.first) // self.params.tokens,
+                "place": (position - self.first) % self.params.tokens,
+                "condition": "none",
+                "loss": self.losses.mean(0),
+                "low": ends[:, 0],
+                "high": ends[:, 1],
+            }
+        )
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[draw, sequence] of the bootstrap over sequences."""
+        return bootstrap.draws(len(self.tokens), self.params.seed)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The induction heads, the best previous-token head, and the losses of the copies."""
+        previous = self.scores[SCORES.index("previous_token")].mean(0)
+        best = np.unravel_index(previous.argmax(), previous.shape)
+        return {
+            "induction_heads": [head_name(*pair) for pair in self.induction_heads],
+            "best_prefix_matching": float(np.nanmax(self.prefix_matching, initial=0)),
+            "previous_token_head": head_name(*best),
+            "previous_token": float(previous.max()),
+            "first_copy_loss": float(self.copy_losses[:, 0].mean()),
+            "last_copy_loss": float(self.copy_losses[:, -1].mean()),
+            "sequences": len(self.tokens),
+        }
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The paper's claims beside ours, of every analysis that was made on this model."""
+        own = findings.of_heads(self)
+        return own + [each for other in self.others for each in other.findings]
+
+    def charts(self) -> dict[str, alt.TopLevelMixin]:
+        """The head grid, the losses by position, and scores against each other."""
+        from interp_core.charts import induction_heads as charts
+
+        return {name: make() for name, make in charts.makers(self).items()}
+
+
+def ranking(score: np.ndarray) -> list[tuple[int, int]]:
+    """Return layer and head by ``score`` [layer, head], highest first; NaN left out."""
+    order = np.argsort(-score, axis=None, kind="stable")
+    pairs = zip(*np.unravel_index(order, score.shape), strict=True)
+    found = [(int(layer), int(head)) for layer, head in pairs]
+    return [pair for pair in found if np.isfinite(score[pair])]
+
+
+def head_name(layer: int, head: int) -> str:
+    """Return a head as the field writes it, e.g. ``L18H6``."""
+    return f"L{layer}H{head}"

@@ -1,0 +1,131 @@
+"""How heads compose, and what paths into an induction head's keys carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from interp_core import bootstrap
+from interp_core.papers.induction_heads import findings
+from interp_core.papers.induction_heads.circuits import KINDS
+from interp_core.papers.induction_heads.params import Params
+from interp_core.results import Finding, Provenance, Result
+
+
+@dataclass(frozen=True, eq=False)
+class Circuits(Result):
+    """Composition between all heads, and path patching into one head's keys."""
+
+    paper: ClassVar[str] = "induction-heads"
+
+    params: Params
+    provenance: Provenance
+    composition: np.ndarray
+    """[kind, layer, head, layer, head] Frobenius scores less those of random matrices, float16: the
+    first head writes, the second reads through q, k or v; NaN where there is none."""
+    receiver: tuple[int, int]
+    """Layer and head whose keys are patched."""
+    clean: np.ndarray
+    """[sequence] its prefix matching."""
+    patched: np.ndarray
+    """[sequence, layer, head] the same when its keys are read without what that head writes."""
+    previous_token: np.ndarray
+    """[layer, head] mean attention to the previous token."""
+    sender: tuple[int, int]
+    """The head without which the receiver loses most."""
+    control: tuple[int, int]
+    """Another head of its layer, which looks least at the previous token."""
+    receivers: tuple[tuple[int, int], ...]
+    """The induction heads after the sender, whose keys are patched together for ``losses``."""
+    losses: np.ndarray
+    """[3, sequence, pos - 1] of each next token, nats: whole; with the receivers' keys read without
+    the sender; without the control."""
+
+    @property
+    def drop(self) -> np.ndarray:
+        """[sequence, layer, head] how much prefix matching is lost."""
+        return self.clean[:, None, None] - self.patched
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[draw, sequence] of the bootstrap over sequences."""
+        return bootstrap.draws(len(self.clean), self.params.seed) / len(self.clean)
+
+    @property
+    def rise(self) -> np.ndarray:
+        """[2, sequence] rise of the loss on the last copy without the sender, without the control."""
+        last = self.losses[..., -self.params.tokens + 1 :].mean(-1)
+        return last[1:] - last[:1]
+
+    def rank(self, kind: str = "k") -> int | None:
+        """Return the sender's rank among the heads before the receiver by composition, from 1."""
+        found = self.composition[(KINDS.index(kind), ..., *self.receiver)].astype(np.float32)
+        own = found[self.sender]
+        return None if np.isnan(own) else int((found > own).sum()) + 1
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """``paths`` by earlier head; ``composition``, the strongest 200 pairs of each kind."""
+        return {"paths": self._paths(), "composition": self._pairs()}
+
+    def _paths(self) -> pd.DataFrame:
+        before = slice(0, self.receiver[0])
+        drop = self.drop[:, before]
+        ends = bootstrap.interval(np.tensordot(self.counts, drop, 1))
+        layers, heads = np.indices(drop.shape[1:]).reshape(2, -1)
+        into = self.composition[:, before, :, self.receiver[0], self.receiver[1]]
+        return pd.DataFrame(
+            {
+                "layer": layers,
+                "head": heads,
+                "drop": drop.mean(0).ravel(),
+                "low": ends[..., 0].ravel(),
+                "high": ends[..., 1].ravel(),
+                "previous_token": self.previous_token[before].ravel(),
+                "k_composition": into[KINDS.index("k")].astype(np.float32).ravel(),
+            }
+        )
+
+    def _pairs(self, most: int = 200) -> pd.DataFrame:
+        rows = []
+        for kind, scores in zip(KINDS, self.composition.astype(np.float32), strict=True):
+            order = np.argsort(-scores, axis=None, kind="stable")[:most]
+            for place in zip(*np.unravel_index(order, scores.shape), strict=True):
+                if np.isfinite(scores[place]):
+                    rows.append((kind, *map(int, place), float(scores[place])))
+        names = ["kind", "layer", "head", "later_layer", "later_head", "composition"]
+        return pd.DataFrame(rows, columns=names)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The receiver, the sender, and what the path between them carries."""
+        drop = self.drop[(slice(None), *self.sender)]
+        low, high = bootstrap.interval(self.counts @ drop)
+        return {
+            "receiver": "L{}H{}".format(*self.receiver),
+            "prefix_matching": float(self.clean.mean()),
+            "sender": "L{}H{}".format(*self.sender),
+            "sender_previous_token": float(self.previous_token[self.sender]),
+            "drop": float(drop.mean()),
+            "drop_low": float(low),
+            "drop_high": float(high),
+            "k_composition_rank": self.rank(),
+            "rise": float(self.rise[0].mean()),
+            "control_rise": float(self.rise[1].mean()),
+        }
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The paper's claims on the two-step circuit beside ours."""
+        return findings.of_circuits(self)
+
+    def charts(self) -> dict[str, alt.TopLevelMixin]:
+        """The paths into the receiver's keys, and composition."""
+        from interp_core.charts import induction_heads as charts
+
+        return {name: make() for name, make in charts.circuit_makers(self).items()}

@@ -1,0 +1,295 @@
+"""Train attention-only models, and look at each some sixty times while it learns.
+
+A toy's state is kept at every checkpoint, so that an interrupted run goes on where it was, and a
+longer one where a shorter one ended: the batches are drawn by step, and a toy's training does not
+depend on which others were asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import logging
+import os
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.optimizers as optimizers
+import numpy as np
+
+from interp_core import blas
+from interp_core.models.language_model import ModelInfo
+from interp_core.papers.induction_heads import corpus, toy
+from interp_core.papers.induction_heads.params import Params, Toy
+from interp_core.papers.induction_heads.training_result import (
+    LOGGED,
+    TESTS,
+    TOKENS,
+    Training,
+    blank,
+)
+from interp_core.paths import cache_dir
+from interp_core.provenance import Recorder
+from interp_core.results import Provenance
+from interp_core.runtime import on_compute_thread, report, show
+
+CHECKPOINTS = 60
+ROWS, RATE = 64, 1e-3
+"""Sequences of a training step, and AdamW's learning rate; the rest of it is MLX's default."""
+HELD_OUT = 128
+"""Sequences of the held-out mixture."""
+ENDS = 9
+"""Targets at either end of a tiled sequence whose losses make the in-context learning score: the
+first nine are within the shortest segment, the last nine past the longest."""
+
+_STATE = ("steps", "theta", "m", "v", "seconds")
+"""What a checkpoint holds beside what was logged."""
+
+_log = logging.getLogger("lensbook")
+
+
+@on_compute_thread
+def run(params: Params) -> Training:
+    """Train the toys of ``params.layers``, one after another, and return how they learned."""
+    steps = schedule(params.steps)
+    logs = blank(len(params.layers), len(steps))
+    sizes = [toy.size(name) for name in params.layers]
+    weights = np.full(sum(sizes), np.nan, np.float32)
+    ends = np.cumsum([0, *sizes])
+    work = np.cumsum([0, *(toy.depth(name) for name in params.layers)]) * params.steps
+    with Recorder() as recorder, blas.one_thread():
+        data, seconds = _Data.of(params.seed), [0.0] * len(params.layers)
+
+        def record() -> Provenance:
+            # What was trained before an interruption counts too.
+            now = recorder.provenance(_info(), [], params.seed)
+            return dataclasses.replace(now, seconds=round(sum(seconds), 3))
+
+        for i, name in enumerate(params.layers):
+            for learner in _train(name, params, steps, data, (int(work[i]), int(work[-1]))):
+                for key, values in learner.logs.items():
+                    logs[key][i] = values
+                seconds[i] = learner.seconds
+                if learner.logged == len(steps):
+                    weights[ends[i] : ends[i + 1]] = np.array(learner.theta)
+                show(_result(params, record(), steps, logs, weights))
+    return _result(params, record(), steps, logs, weights)
+
+
+def every(steps: int) -> int:
+    """Return how many steps lie between checkpoints."""
+    return max(1, round(steps / CHECKPOINTS))
+
+
+def schedule(steps: int) -> list[int]:
+    """Return the steps at which toys are looked at: the first, evenly spaced ones, the last."""
+    return [*range(0, steps, every(steps)), steps]
+
+
+def words(name: Toy) -> str:
+    """Return what a toy is called."""
+    layers = f"{toy.depth(name)} layer{'s' * (toy.depth(name) > 1)}"
+    return layers + (", smeared keys" if name.endswith("smeared") else "")
+
+
+def _result(
+    params: Params,
+    provenance: Provenance,
+    steps: list[int],
+    logs: dict[str, np.ndarray],
+    weights: np.ndarray,
+) -> Training:
+    """Return what is there as a result of its own: the arrays go on to be filled."""
+    return Training(
+        params=params,
+        provenance=provenance,
+        models=params.layers,
+        steps=np.array(steps),
+        weights=weights.copy(),
+        **{name: values.copy() for name, values in logs.items()},
+    )
+
+
+@functools.cache
+def _digest() -> str:
+    """Return the digest of everything but the parameters that decides what a toy becomes."""
+    settings = {
+        "version": Training.version,
+        "shapes": {name: toy.shapes(name) for name in Params.layers},
+        "heads": toy.HEADS,
+        "corpus": [corpus.PERIODS, corpus.SUCCESSORS, corpus.SEGMENT, corpus.CLIP],
+        "batch": [ROWS, corpus.batch(0, 0, ROWS).tolist()],
+        "rate": RATE,
+        "tests": [HELD_OUT, TESTS, TOKENS, ENDS],
+        "logged": {name: shape for name, (shape, _) in LOGGED.items()},
+    }
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _info() -> ModelInfo:
+    return ModelInfo(
+        id="attention-only toys",
+        source="trained here",
+        model_type="toy",
+        n_layers=toy.DEPTH,
+        d_model=toy.D_MODEL,
+        n_heads=toy.HEADS,
+        d_vocab=toy.D_VOCAB,
+        context=toy.CONTEXT,
+        dtype="float32",
+        weights="trained here",
+        weights_sha256=_digest(),
+    )
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What every toy of a seed is measured on; none of it is trained on."""
+
+    held_out: mx.array
+    """[HELD_OUT, pos] the first half are tiled."""
+    repeated: mx.array
+    """[TESTS, pos]"""
+    clip: mx.array
+    """[1, 2 * CLIP]"""
+    tokens: np.ndarray
+    """[TOKENS] which of the held-out tokens' losses are kept one by one."""
+
+    @classmethod
+    def of(cls, seed: int) -> _Data:
+        targets = HELD_OUT * (toy.CONTEXT - 1)
+        return cls(
+            mx.array(corpus.held_out(seed, HELD_OUT)),
+            mx.array(corpus.repeated(seed, TESTS)),
+            mx.array(corpus.clip(seed)),
+            np.sort(np.random.default_rng(seed).permutation(targets)[:TOKENS]),
+        )
+
+
+def measure(name: Toy, weights: dict[str, mx.array], data: _Data) -> dict[str, np.ndarray]:
+    """Return what is logged of a toy, by name, as :data:`LOGGED` has it."""
+    found = blank()
+    held_out = np.array(toy.losses(toy.forward(name, weights, data.held_out)[0], data.held_out))
+    tiled = held_out[: HELD_OUT // 2]
+    logits, patterns = toy.forward(name, weights, data.repeated)
+    found["loss"][...] = held_out.mean()
+    found["token_loss"][...] = held_out.ravel()[data.tokens]
+    found["in_context"][...] = tiled[:, -ENDS:].mean() - tiled[:, :ENDS].mean()
+    found["position_loss"][...] = np.array(toy.losses(logits, data.repeated)).mean(0)
+    clips = toy.forward(name, weights, data.clip)[1]
+    second, n = np.arange(corpus.SEGMENT, 2 * corpus.SEGMENT), 2 * corpus.SEGMENT
+    for layer, (pattern, clip) in enumerate(zip(patterns, clips, strict=True)):
+        mean = np.array(pattern.mean(0))
+        after_first = second - corpus.SEGMENT + 1
+        found["prefix_matching"][layer] = mean[:, second, after_first].mean(-1)
+        found["previous_token"][layer] = mean[:, np.arange(1, n), np.arange(n - 1)].mean(-1)
+        found["patterns"][layer] = np.rint(255 * np.array(clip[0]))
+    plain = {part: np.array(values) for part, values in weights.items()}
+    found["k_composition"][...] = toy.k_composition(name, plain)
+    return found
+
+
+class _Learner:
+    """A toy in training: its weights, the optimizer's memory, and what was logged so far."""
+
+    def __init__(self, name: Toy, seed: int, steps: list[int]) -> None:
+        self.name, self.seed, self.steps = name, seed, steps
+        self.theta = mx.array(toy.start(name, seed))
+        self.optimizer = optimizers.AdamW(RATE)
+        self.optimizer.init({"theta": self.theta})
+        self.logs, self.logged = blank(len(steps)), 0
+        self.seconds = 0.0
+
+    def learn(self, step: int) -> None:
+        """Take a training step."""
+        tokens = mx.array(corpus.batch(self.seed, step, ROWS))
+
+        def loss(weights: dict[str, mx.array]) -> mx.array:
+            return toy.losses(toy.forward(self.name, weights, tokens)[0], tokens).mean()
+
+        gradient = toy.flatten(self.name, mx.grad(loss)(toy.unflatten(self.name, self.theta)))
+        self.theta = self.optimizer.apply_gradients({"theta": gradient}, {"theta": self.theta})[
+            "theta"
+        ]
+        mx.eval(self.theta, self.optimizer.state)
+
+    def log(self, data: _Data) -> None:
+        """Measure the toy at the next checkpoint."""
+        for key, values in measure(self.name, toy.unflatten(self.name, self.theta), data).items():
+            self.logs[key][self.logged] = values
+        self.logged += 1
+
+    def save(self, file: Path) -> None:
+        """Keep the state, whole or not at all; when the disk is full, say so and go on without."""
+        memory = self.optimizer.state["theta"]
+        arrays = {key: values[: self.logged] for key, values in self.logs.items()}
+        arrays |= {"steps": np.array(self.steps[: self.logged]), "theta": np.array(self.theta)}
+        arrays |= {key: np.array(memory[key]) for key in "mv"}
+        arrays["seconds"] = np.array(self.seconds)
+        try:
+            with tempfile.NamedTemporaryFile(
+                dir=file.parent, suffix=".partial", delete=False
+            ) as partial:
+                try:
+                    np.savez(partial, **arrays)
+                    partial.flush()
+                    os.replace(partial.name, file)
+                finally:
+                    Path(partial.name).unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("the checkpoint was not kept: %s", error.strerror or error)
+
+    def load(self, file: Path) -> None:
+        """Go on from a kept state, if there is one and its checkpoints are the first of ours."""
+        try:
+            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as archive:
+                kept = {key: archive[key] for key in (*_STATE, *LOGGED)}
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            _log.warning("a checkpoint is damaged, and training starts anew: %s", error)
+            return
+        n = len(kept["steps"])
+        if kept["steps"].tolist() != self.steps[:n]:
+            return
+        self.theta, self.logged = mx.array(kept["theta"]), n
+        self.seconds = float(kept["seconds"])
+        self.optimizer.state["theta"] = {key: mx.array(kept[key]) for key in "mv"}
+        self.optimizer.state["step"] = mx.array(self.steps[n - 1], mx.uint64)
+        for key in LOGGED:
+            self.logs[key][:n] = kept[key]
+
+
+def _train(
+    name: Toy, params: Params, steps: list[int], data: _Data, work: tuple[int, int]
+) -> Iterator[_Learner]:
+    """Train a toy, and yield it at every checkpoint, kept.
+
+    ``work`` is what was done before it and what there is in all, in layers times steps.
+    """
+    learner = _Learner(name, params.seed, steps)
+    file = (
+        cache_dir("training") / f"{name}-{params.seed}-{every(params.steps)}-{_digest()[:16]}.npz"
+    )
+    if params.resume:
+        learner.load(file)
+    if learner.logged:
+        yield learner
+    while learner.logged < len(steps):
+        begin = steps[learner.logged - 1] if learner.logged else 0
+        started = time.perf_counter() - learner.seconds
+        for step in range(begin, steps[learner.logged]):
+            report(f"training {words(name)}", work[0] + toy.depth(name) * step, work[1])
+            learner.learn(step)
+        learner.log(data)
+        learner.seconds = time.perf_counter() - started
+        learner.save(file)
+        yield learner

@@ -1,0 +1,74 @@
+"""Induction heads in the app, as a browser sees it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+from test_app import address_has, app, browser, figure, open_, page, says  # noqa: F401
+
+pytestmark = pytest.mark.browser
+
+HEADS = "/induction-heads"
+
+
+def test_the_grid_is_there_at_once_and_a_click_opens_a_head(page, browser, app):  # noqa: F811
+    open_(page, app + HEADS)
+    says(page, "Prefix matching of every head")
+    expect(page.get_by_text(re.compile(r"of 270 heads above 0.5: L18H6"))).to_be_visible()
+    expect(page.get_by_text("holds").first).to_be_visible()
+    figure(page).get_by_text("0.91", exact=True).first.click(force=True)
+    address_has(page, "layer=18")
+    address_has(page, "head=6")
+    expect(page.get_by_text(re.compile("L18H6 on this text"))).to_be_visible()
+    says(page, "What L18H6 looks at")
+    marks = figure(page).text_content()
+    again = browser.new_context().new_page()
+    open_(again, page.evaluate("location.href"))
+    says(again, "What L18H6 looks at")
+    assert figure(again).text_content() == marks
+    again.context.close()
+
+
+def test_a_text_without_repeats_or_too_short_is_told(page, app):  # noqa: F811
+    page.goto(app + f"{HEADS}?text=a")
+    expect(page.get_by_text("too few to hold a repeat", exact=False)).to_be_visible()
+    open_(page, app + f"{HEADS}?text=Seven+grey+cats+slept+outside&layer=17&head=3")
+    expect(
+        page.get_by_text(re.compile("L17H3 on this text: no token stands twice"))
+    ).to_be_visible()
+
+
+def test_an_ablation_has_a_link(page, browser, app):  # noqa: F811
+    open_(page, app + f"{HEADS}?ablate=top-8")
+    says(page, "Loss by position")
+    expect(page.get_by_text(re.compile("repeats are no longer predicted"))).to_be_visible()
+    page.goto(app + f"{HEADS}?ablate=L16H0&seeds=2&controls=1")
+    page.get_by_role("button", name="Ablate").click()
+    expect(page.get_by_text(re.compile("Without L16H0, repeats"))).to_be_visible()
+    address_has(page, "ablate=L16H0")
+
+
+def test_the_training_slider_moves_the_panels(page, app):  # noqa: F811
+    open_(page, app + f"{HEADS}?train=true")
+    expect(page.get_by_text(re.compile("phase change")).first).to_be_visible()
+    page.get_by_role("slider", name="Training step").focus()
+    page.keyboard.press("Home")
+    address_has(page, "view_step=0")
+    expect(page.get_by_text("step 0", exact=False).first).to_be_visible()
+
+
+def test_training_streams_its_curves_and_can_be_cancelled(page, app):  # noqa: F811
+    page.goto(app + f"{HEADS}?train=true&layers=2&steps=4000&seed=7")
+    page.get_by_role("button", name="Train").click()
+    expect(page.get_by_text(re.compile(r"training .* \d+ of \d+: \d+ s"))).to_be_visible()
+    expect(figure(page)).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Cancelled.")).to_be_visible(timeout=20_000)
+
+
+def test_a_link_out_of_bounds_is_named(page, app):  # noqa: F811
+    page.goto(app + f"{HEADS}?seeds=0")
+    expect(page.get_by_text("seeds", exact=False).first).to_be_visible()
+    expect(page.get_by_text("This link is not accepted", exact=False)).to_be_visible()

@@ -1,0 +1,395 @@
+"""Induction heads: scores of synthetic patterns, circuits as matrices, ablation, and the paper's signs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from conftest import CHECKPOINTS
+
+from interp_core.block import Tape
+from interp_core.papers import PAPERS, induction_heads
+from interp_core.papers.induction_heads import Params, ablation, circuits, heads, paths, scores
+from interp_core.papers.induction_heads.heads_result import ranking
+from interp_core.papers.induction_heads.repeats import Repeated, draw, vocabulary
+from interp_core.params import ParameterError
+from interp_core.residual import Site
+from interp_core.runtime import on_compute_thread, submit
+
+every_model = pytest.mark.parametrize("name", CHECKPOINTS)
+NORMALISED = {"qwen3", "gemma3_text", "olmo2"}
+"""Families that normalise queries and keys."""
+
+
+def score(pattern: np.ndarray, given: Repeated, window: int | None = None) -> dict[str, float]:
+    found = scores.of_pattern(pattern[None, None].astype(np.float32), given, window)[:, 0, 0]
+    return dict(zip(scores.SCORES, found.tolist(), strict=True))
+
+
+def sequence(period: int = 5, repeats: int = 4, first: int = 1) -> Repeated:
+    ids = np.random.default_rng(0).permutation(50)[:period] + 10
+    tokens = np.concatenate([[0] * first, np.tile(ids, repeats)])[None]
+    return Repeated(tokens.astype(int), first, period, repeats)
+
+
+def looking(given: Repeated, back: int) -> np.ndarray:
+    """Return the pattern of a head that looks ``back`` positions back, or at the first."""
+    n = given.tokens.shape[1]
+    pattern = np.zeros((n, n))
+    for query in range(n):
+        pattern[query, query - back if query - back >= given.first else 0] = 1
+    return pattern
+
+
+class TestScores:
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_a_perfect_induction_head_scores_one(self, first):
+        given = sequence(first=first)
+        found = score(looking(given, given.period - 1), given)
+        assert found["prefix_matching"] == pytest.approx(1)
+        assert found["duplicate_token"] == found["entropy"] == pytest.approx(0, abs=1e-6)
+
+    def test_attention_shared_among_copies_counts_in_full(self):
+        given = sequence()
+        n = given.tokens.shape[1]
+        pattern = np.zeros((n, n))
+        for query in range(n):
+            back = [given.period * r - 1 for r in range(1, given.repeats)]
+            keys = [query - b for b in back if query - b > given.first]
+            pattern[query, keys or [0]] = 1 / len(keys or [0])
+        assert score(pattern, given)["prefix_matching"] == pytest.approx(1)
+
+    def test_uniform_attention_scores_one_over_n(self):
+        given = sequence(period=6, repeats=2)
+        n = given.tokens.shape[1]
+        pattern = np.tril(np.ones((n, n))) / np.arange(1, n + 1)[:, None]
+        expected = np.mean([1 / (query + 1) for query in range(given.first + 6, n)])
+        found = score(pattern, given)
+        assert found["prefix_matching"] == pytest.approx(expected, rel=1e-5)
+        assert found["first_token"] == pytest.approx(np.mean(1 / np.arange(2, n + 1)), rel=1e-5)
+        assert found["entropy"] == pytest.approx(np.mean(np.log(np.arange(2, n + 1))), rel=1e-5)
+
+    @pytest.mark.parametrize(
+        ("name", "back"), [("previous_token", 1), ("duplicate_token", 5), ("current_token", 0)]
+    )
+    def test_other_heads_score_in_their_own_column(self, name, back):
+        given = sequence(first=0)
+        found = score(looking(given, back), given)
+        assert found[name] > 0.9 and found["prefix_matching"] < 0.1
+
+    def test_a_window_that_hides_the_copy_gives_no_score(self):
+        given = sequence(period=8, repeats=3)
+        pattern = looking(given, 7)
+        assert np.isnan(score(pattern, given, window=7)["prefix_matching"])
+        assert score(pattern, given, window=8)["prefix_matching"] == pytest.approx(1)
+
+    def test_text_scores_equal_loops(self):
+        draw_ = np.random.default_rng(3)
+        ids = draw_.integers(0, 6, 20)
+        pattern = np.tril(draw_.random((2, 20, 20)))
+        pattern = (pattern / pattern.sum(-1, keepdims=True)).astype(np.float32)
+        expected = []
+        for query in range(20):
+            after = [k for k in range(1, query + 1) if k - 1 < query and ids[k - 1] == ids[query]]
+            if after:
+                expected.append(pattern[:, query, after].sum(-1))
+        found = scores.of_text(pattern, ids)[0]
+        assert found == pytest.approx(np.mean(expected, axis=0), rel=1e-5)
+        assert not np.allclose(found, scores.of_text(pattern, ids[::-1])[0])
+
+    def test_a_text_without_repeats_has_no_induction_score(self):
+        pattern = np.full((1, 4, 4), 0.25, np.float32)
+        found = scores.of_text(pattern, np.arange(4))
+        assert np.isnan(found[0]).all() and np.isfinite(found[1]).all()
+
+
+class TestSequences:
+    def test_they_repeat_differ_and_are_drawn_again_alike(self, tiny):
+        model = tiny(CHECKPOINTS[0])
+        params = Params(tokens=6, repeats=3, seeds=4)
+        given = draw(model, params)
+        body = given.tokens[:, given.first :].reshape(4, 3, 6)
+        assert (body == body[:, :1]).all() and len({tuple(row) for row in body[:, 0]}) == 4
+        assert all(len(set(row)) == 6 for row in body[:, 0])
+        assert (draw(model, params).tokens == given.tokens).all()
+        assert (given.copy[given.first :] == np.repeat([1, 2, 3], 6)).all()
+
+    def test_neither_special_nor_broken_nor_common_tokens(self, model):
+        ids = vocabulary(model)
+        assert not set(ids.tolist()) & set(model.tokenizer.special.values())
+        assert len(ids) > 20_000 and ids.min() > 900 and ids.max() < 0.8 * model.info.d_vocab
+
+    @pytest.mark.parametrize(
+        ("params", "named"),
+        [
+            (Params(tokens=512, repeats=16), "tokens"),
+            (Params(text="a"), "text"),
+            (Params(text="word " * 2000), "text"),
+            (Params(text="one two one two", layer=99), "layer"),
+            (Params(text="one two one two", head=99), "head"),
+            (Params(ablate=("L99H0",)), "ablate"),
+            (Params(ablate=("top-999",)), "ablate"),
+            (Params(measure="circuits", layer=0), "layer"),
+            (Params(measure="context", texts=10_000), "texts"),
+        ],
+    )
+    def test_what_does_not_fit_the_model_is_named(self, model, params, named):
+        with pytest.raises(ParameterError, match=rf"^{named}: "):
+            induction_heads.run(model, dataclasses.replace(params, seeds=1))
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"seeds": 0},
+            {"tokens": 1},
+            {"repeats": 1},
+            {"threshold": 1},
+            {"ablate": ("H1",)},
+            {"ablate": ("top-0",)},
+            {"ablate": ("top-8", "L1H1")},
+            {"layers": ()},
+            {"layers": ("4",)},
+            {"steps": 0},
+            {"text": "\ud800"},
+        ],
+    )
+    def test_what_no_model_takes_is_refused(self, given):
+        with pytest.raises(ParameterError, match=rf"^{next(iter(given))}: .* accepted"):
+            Params(**given)
+
+
+class TestCircuits:
+    @every_model
+    @on_compute_thread
+    def test_maps_are_what_the_block_computes(self, tiny, name):
+        """Grouped values repeat as their heads use them; z through the output map is attn_out."""
+        model = tiny(name)
+        stream, n_heads = model.stream, model.info.n_heads
+        layer = stream.n_layers - 1
+        maps = circuits.head_maps(stream, layer, n_heads)
+        token = mx.array([[7]])
+        sites = [Site(part, layer) for part in ("resid_pre", "v", "z", "attn_out")]
+        acts = stream.run(token, keep=sites).acts
+        block = stream.blocks[layer]
+        x = np.array(block.attn_norm(acts[sites[0]])[0, 0].astype(mx.float32))
+        zero = mx.zeros((1, 1, stream.d_model), stream.dtype)
+        seen = {}
+
+        def look(part, value):
+            seen[part] = np.array(value.astype(mx.float32))
+            return value
+
+        block.heads(zero, mx.ones((1, 1), dtype=mx.bool_), Tape(None, look, True))
+        value = np.array(acts[sites[1]].astype(mx.float32))[0, :, 0] - seen["v"][0, :, 0]
+        group = n_heads // len(value)
+        gain, _, centred = circuits.norm_parts(block.attn_norm, stream.d_model)
+        if not centred:  # x is gain times the unit stream; a centred norm adds its bias too
+            unit = x / np.array(gain)
+            for head in range(n_heads):
+                assert unit @ maps.v[head] == pytest.approx(value[head // group], abs=2e-4)
+        family = model.info.model_type
+        assert (maps.q is None) == (family in NORMALISED)
+        if family not in {"gemma2", "gemma3_text", "olmo2"}:  # what they write is normalised after
+            z = np.array(acts[sites[2]].astype(mx.float32))[0, 0].reshape(n_heads, -1)
+            bias = block.project(mx.zeros((1, z.size), stream.dtype)).astype(mx.float32)
+            wrote = sum(z[head] @ maps.o[head] for head in range(n_heads)) + np.array(bias)[0]
+            expected = np.array(acts[sites[3]].astype(mx.float32))[0, 0]
+            assert wrote == pytest.approx(
+                expected, abs=2e-4 * max(1.0, float(np.abs(expected).max()))
+            )
+
+    @on_compute_thread
+    def test_copying_equals_the_full_matrix_s(self, tiny):
+        model = tiny("llama-tied" if "llama-tied" in CHECKPOINTS else CHECKPOINTS[0])
+        stream, n_heads, size = model.stream, model.info.n_heads, model.info.d_vocab
+        ids = mx.arange(size)
+        read = np.array(stream.embed_tokens(ids).astype(mx.float32), float)
+        write = np.array(circuits.unembedding(stream, ids), float)
+        found = circuits.copying(stream, n_heads, size)
+        for layer in range(stream.n_layers):
+            maps = circuits.head_maps(stream, layer, n_heads)
+            for head in range(n_heads):
+                values = np.linalg.eigvals(read @ maps.v[head] @ maps.o[head] @ write.T)
+                expected = values.sum().real / np.abs(values).sum()
+                assert found[layer, head] == pytest.approx(expected, abs=1e-3)
+
+    @on_compute_thread
+    def test_composition_equals_the_full_matrices(self, tiny):
+        model = tiny(next(n for n in CHECKPOINTS if n.startswith("llama")))
+        stream, n_heads = model.stream, model.info.n_heads
+        found = circuits.composition(stream, n_heads, seed=1)
+        first, last = (circuits.head_maps(stream, i, n_heads) for i in (0, stream.n_layers - 1))
+        base = circuits._baseline(stream.d_model, first.v.shape[-1], 1)
+        ov, qk = first.v[0] @ first.o[0], last.q[1] @ last.k[1].T
+        later = last.v[1] @ last.o[1]
+        norm = np.linalg.norm
+        for kind, product, other in (
+            ("q", ov @ qk, qk),
+            ("k", ov @ qk.T, qk),
+            ("v", ov @ later, later),
+        ):
+            expected = norm(product) / (norm(ov) * norm(other)) - base
+            at = (circuits.KINDS.index(kind), 0, 0, stream.n_layers - 1, 1)
+            assert found[at] == pytest.approx(expected, abs=1e-5)
+        assert np.isnan(found[:, 0, :, 0]).all() and abs(expected + base) < 1.01
+
+    @every_model
+    @on_compute_thread
+    def test_paths_change_keys_alone_and_only_by_what_is_written(self, tiny, name):
+        model = tiny(name)
+        stream, n_heads = model.stream, model.info.n_heads
+        layer = stream.n_layers - 1
+        given = draw(model, Params(tokens=5, repeats=2, seeds=2))
+        clean = paths._clean(stream, given, layer)
+        own = np.array(clean.acts[Site("pattern", layer)].astype(mx.float32))
+        nothing = mx.zeros(clean.acts[Site("resid_pre", layer)].shape, stream.dtype)
+        same = np.array(paths._keys_without(stream, clean.acts, layer, nothing).astype(mx.float32))
+        assert same == pytest.approx(own, abs=1e-5)
+        gone = paths._contribution(stream, 0, 0, clean.acts[Site("z", 0)], n_heads)
+        cut = np.array(paths._keys_without(stream, clean.acts, layer, gone).astype(mx.float32))
+        assert cut.sum(-1) == pytest.approx(np.ones(cut.shape[:-1]), abs=1e-4)
+        assert np.abs(cut - own).max() > 1e-6
+
+
+class TestAblation:
+    @every_model
+    @on_compute_thread
+    def test_zero_takes_one_head_s_output_away(self, tiny, name):
+        model = tiny(name)
+        stream, n_heads = model.stream, model.info.n_heads
+        tokens = mx.array([[5, 9, 11, 5, 9]])
+        site = Site("z", 0)
+        edits = ablation.edits([(0, 1)], "zero", n_heads)
+        before = np.array(stream.run(tokens, keep=[site]).acts[site].astype(mx.float32))
+        after = np.array(stream.run(tokens, keep=[site], edits=edits).acts[site].astype(mx.float32))
+        width = before.shape[-1] // n_heads
+        apart = after.reshape(*after.shape[:2], n_heads, width)
+        assert not apart[:, :, 1].any()
+        others = np.delete(before.reshape(apart.shape), 1, axis=2)
+        assert (np.delete(apart, 1, axis=2) == others).all()
+
+    @on_compute_thread
+    def test_the_mean_stands_in_and_patterns_are_held(self, tiny):
+        model = tiny(CHECKPOINTS[0])
+        stream, n_heads, depth = model.stream, model.info.n_heads, model.stream.n_layers
+        tokens = mx.array([[5, 9, 11, 5, 9]])
+        sites = [Site("z", 0), *(Site("pattern", layer) for layer in range(depth))]
+        clean = stream.run(tokens, keep=sites).acts
+        means = {0: clean[sites[0]].mean((0, 1))}
+        edits = ablation.edits([(0, 0)], "mean", n_heads, means=means)
+        after = np.array(stream.run(tokens, keep=sites[:1], edits=edits).acts[sites[0]])
+        assert np.ptp(after[0, :, : after.shape[-1] // n_heads], axis=0).max() < 1e-6
+        held = {layer: clean[Site("pattern", layer)] for layer in range(depth)}
+        edits = ablation.edits([(0, 0)], "pattern", n_heads, patterns=held)
+        kept = stream.run(tokens, keep=sites, edits=edits).acts
+        loose = stream.run(tokens, keep=sites, edits=ablation.edits([(0, 0)], "zero", n_heads)).acts
+        last = sites[-1]
+        assert np.array(mx.array_equal(kept[last], clean[last]))
+        assert not np.array(mx.array_equal(loose[last], clean[last]))
+
+    def test_controls_are_other_heads_of_the_same_layers(self):
+        params = Params(ablate=("top-8",), controls=20)
+        chosen, induction = [(3, 0), (3, 1), (5, 2)], [(3, 0), (3, 1), (5, 2), (5, 3)]
+        drawn = ablation._controls(chosen, induction, 8, params)
+        assert len(drawn) == 20 and len({tuple(each) for each in drawn}) > 5
+        for each in drawn:
+            assert sorted(layer for layer, _ in each) == [3, 3, 5]
+            assert not set(each) & set(induction) and len(set(each)) == 3
+        with pytest.raises(ParameterError, match=r"^ablate: no other heads"):
+            ablation._controls([(0, 0), (0, 1)], [], 2, params)
+
+
+@every_model
+def test_every_family_s_heads_are_scored(tiny, name):
+    model = tiny(name)
+    result = submit(heads.run, model, Params(tokens=5, repeats=3, seeds=3)).result()
+    found = result.scores
+    assert found.shape == (len(scores.SCORES), 3, model.info.n_layers, model.info.n_heads)
+    shares = found[:5][np.isfinite(found[:5])]
+    assert (shares >= 0).all() and (shares <= 1 + 1e-5).all()
+    assert (np.abs(result.copying) <= 1 + 1e-5).all() and np.isfinite(result.losses).all()
+    again = type(result).from_bytes(result.to_bytes())
+    assert (again.scores[np.isfinite(found)] == found[np.isfinite(found)]).all()
+    for frame in result.frames.values():
+        assert len(frame)
+
+
+def test_hidden_copies_are_told(tiny):
+    model = tiny(next(name for name in CHECKPOINTS if any(tiny(name).stream.windows)))
+    window = max(filter(None, model.stream.windows))
+    params = Params(tokens=window + 2, repeats=2, seeds=1)
+    result = submit(heads.run, model, params).result()
+    frame = result.frames["heads"]
+    hidden = frame["window"].notna()
+    assert hidden.any() and frame.loc[hidden, "prefix_matching"].isna().all()
+    assert all(result.windows[layer] is None for layer, _ in result.ranked)
+
+
+class TestDefaultModel:
+    """Sheet of acceptance: heads of known places, what ablation does, and what it does not."""
+
+    @pytest.fixture(scope="class")
+    def found(self, model):
+        return induction_heads.run(model, Params(seeds=4), findings=False)
+
+    def test_induction_heads_are_where_they_were_seen(self, found):
+        heads_ = found.induction_heads
+        assert heads_[0] == (18, 6) and {(17, 3), (17, 4), (17, 5)} <= set(heads_)
+        assert 5 <= len(heads_) <= 12 and found.copy_losses[:, -1].mean() < 2
+        assert found.copy_losses[:, 0].mean() > np.log(49152)
+        assert found.summary["previous_token_head"] == "L16H0"
+
+    def test_without_them_repeats_are_lost_and_without_others_they_are_not(self, model):
+        params = Params(ablate=("top-8",), seeds=4, controls=3)
+        result = induction_heads.run(model, params, findings=False)
+        assert result.rise[0].mean() > 5
+        assert result.rise[0].mean() > 10 * abs(result.rise[1:].mean())
+
+    def test_the_previous_token_head_alone_breaks_them(self, model):
+        params = Params(ablate=("L16H0",), seeds=4, controls=2)
+        result = induction_heads.run(model, params, findings=False)
+        assert result.rise[0].mean() > 2 > 10 * abs(result.rise[1:].mean())
+
+    def test_names_coming_back_are_looked_up(self, model):
+        result = induction_heads.run(model, Params(text=induction_heads.TEXT), findings=False)
+        rows = result.pattern.astype(float)
+        assert result.summary["best_prefix_matching"] > 0.3
+        assert (rows.sum(-1) <= 1.01).all() and rows.shape == (
+            9,
+            len(result.positions),
+            rows.shape[2],
+        )
+        assert np.triu(rows, 1).max() == 0
+
+
+def test_shipped_findings_are_whole(monkeypatch):
+    """What ships bears out the issue's figures: each analysis is there, with its interval."""
+    from interp_core.papers import stored
+
+    result = stored(PAPERS["induction-heads"], Params())
+    assert result is not None
+    kinds = [type(other).__name__ for other in result.others]
+    assert kinds == ["Ablated", "Ablated", "Circuits", "InContext", "Training"]
+    holds = {finding.id: finding.holds for finding in result.findings}
+    assert len(holds) == len(result.findings)
+    for needed in ("induction_heads", "copy_loss", "previous_token_head", "in_context_score"):
+        assert holds[needed]
+    context = result.others[3]
+    assert context.losses.shape[1:] == (200, 511) and context.score(0)[2] < 0
+
+
+def test_links_go_to_the_analysis_they_name():
+    kinds = {
+        Params(): "Heads",
+        Params(ablate=("L1H1",)): "Ablated",
+        Params(text="a b a"): "Pattern",
+        Params(measure="circuits", ablate=("L1H1",)): "Circuits",
+        Params(measure="context"): "InContext",
+        Params(train=True, text="a b a"): "Training",
+    }
+    for params, name in kinds.items():
+        kind, asked = induction_heads.analysis(params)
+        assert kind.__name__ == name and induction_heads.analysis(asked) == (kind, asked)
+    assert ranking(np.array([[0.1, np.nan], [0.4, 0.2]])) == [(1, 0), (1, 1), (0, 0)]
