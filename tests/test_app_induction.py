@@ -53,7 +53,7 @@ def test_an_ablation_has_a_link(page, browser, app):  # noqa: F811
 def test_the_training_slider_moves_the_panels(page, app):  # noqa: F811
     open_(page, app + f"{HEADS}?train=true")
     expect(page.get_by_text(re.compile("phase change")).first).to_be_visible()
-    page.get_by_role("slider", name="Training step").focus()
+    page.get_by_role("slider", name="Seen at step").focus()
     page.keyboard.press("Home")
     address_has(page, "view_step=0")
     expect(page.get_by_text("step 0", exact=False).first).to_be_visible()

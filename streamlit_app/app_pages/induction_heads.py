@@ -136,7 +136,7 @@ def training_panel(asked: Params) -> Training | None:
     steps = result.steps.tolist()
     near = min(steps, key=lambda step: abs(step - (now["ih_step"] or steps[-1])))
     now["ih_slider"] = near
-    st.select_slider("Training step", steps, key="ih_slider", on_change=_slide)
+    st.select_slider("Seen at step", steps, key="ih_slider", on_change=_slide)
     draw_phase(result, near)
     show.figure(training_charts.heads_at(result, near), "heads_at")
     toys = list(result.models)

@@ -55,7 +55,7 @@ def _height(spec: dict) -> int:
         columns = spec.get("columns", 1)
         return 110 + sum(_rows(panel) + 90 for panel in spec["concat"][::columns])
     panels = spec.get("vconcat", [spec])
-    return 110 + sum(_rows(panel) + 45 for panel in panels)
+    return max(280, 110 + sum(_rows(panel) + 45 for panel in panels))
 
 
 def _rows(panel: dict) -> int:

@@ -41,9 +41,10 @@ def on_request(
     result = engine().result(paper, params)
     if result is None and (paper.name, params) not in asked:
         st.markdown(note)
-        if not st.button(label, type="primary", key=f"ask-{label}"):
-            return None
-        asked.add((paper.name, params))
+        if st.button(label, type="primary", key=f"ask-{label}"):
+            asked.add((paper.name, params))
+            st.rerun()
+        return None
     return result or result_for(paper, params, draw)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from interp_core import bootstrap
 from interp_core.papers.induction_heads import findings
+from interp_core.papers.induction_heads.heads_result import loss_table
 from interp_core.papers.induction_heads.params import Params
 from interp_core.results import Finding, Provenance, Result
 
@@ -42,10 +43,14 @@ class Ablated(Result):
     @cached_property
     def draws(self) -> tuple[np.ndarray, np.ndarray]:
         """Resampled rises [draw], over sequences, and over controls too for theirs."""
-        seed, n = self.params.seed, self.rise.shape[1]
-        counts = bootstrap.draws(n, seed) / n
-        which = bootstrap.draws(len(self.controls), seed + 1) / len(self.controls)
-        return counts @ self.rise[0], ((counts @ self.rise[1:].T) * which).sum(-1)
+        which = bootstrap.draws(len(self.controls), self.params.seed + 1) / len(self.controls)
+        others = ((self.counts @ self.rise[1:].T) * which).sum(-1)
+        return self.counts @ self.rise[0], others
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[draw, sequence] of the bootstrap over sequences."""
+        return bootstrap.draws(len(self.base), self.params.seed) / len(self.base)
 
     @property
     def ratio(self) -> tuple[float, np.ndarray]:
@@ -57,35 +62,12 @@ class Ablated(Result):
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
         """``losses`` by position, copy and condition; ``rises`` by set of heads."""
-        return {"losses": self._losses(), "rises": self._rises()}
-
-    def _losses(self) -> pd.DataFrame:
-        counts = bootstrap.draws(len(self.base), self.params.seed) / len(self.base)
-        position = np.arange(1, self.base.shape[1] + 1)
-        first = self.base.shape[1] + 1 - self.params.tokens * self.params.repeats
         rows = {"none": self.base, "ablated": self.losses[0], "others": self.losses[1:].mean(0)}
-        frames = []
-        for condition, losses in rows.items():
-            ends = bootstrap.interval(counts @ losses)
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "position": position,
-                        "copy": 1 + (position - first) // self.params.tokens,
-                        "place": (position - first) % self.params.tokens,
-                        "condition": condition,
-                        "loss": losses.mean(0),
-                        "low": ends[:, 0],
-                        "high": ends[:, 1],
-                    }
-                )
-            )
-        return pd.concat(frames, ignore_index=True)
+        return {"losses": loss_table(rows, self.counts, self.params), "rises": self._rises()}
 
     def _rises(self) -> pd.DataFrame:
         sets = [self.heads, *self.controls]
-        counts = bootstrap.draws(self.rise.shape[1], self.params.seed) / self.rise.shape[1]
-        ends = bootstrap.interval(counts @ self.rise.T)
+        ends = bootstrap.interval(self.counts @ self.rise.T)
         return pd.DataFrame(
             {
                 "condition": ["ablated"] + ["others"] * len(self.controls),

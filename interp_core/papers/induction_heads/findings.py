@@ -24,7 +24,7 @@ def of_heads(heads: Heads) -> list[Finding]:
     params, n = heads.params, len(heads.tokens)
     found = heads.induction_heads
     every = heads.scores[0].reshape(n, -1)
-    counts = np.sort((heads.counts @ np.nan_to_num(every) / n > params.threshold).sum(1))
+    counts = np.sort((heads.counts @ np.nan_to_num(every) > params.threshold).sum(1))
     last = heads.copy_losses[:, -1]
     previous = heads.scores[1].mean(0)
     best = np.unravel_index(previous.argmax(), previous.shape)
@@ -48,7 +48,7 @@ def of_heads(heads: Heads) -> list[Finding]:
             "repeated random tokens are copied",
             float(last.mean()),
             "nats",
-            _ends(heads.counts @ last / n),
+            _ends(heads.counts @ last),
             bool(last.mean() < 2),
             n,
             "sequences",
@@ -60,7 +60,7 @@ def of_heads(heads: Heads) -> list[Finding]:
             "a previous-token head feeds the induction head's keys",
             float(previous.max()),
             "attention",
-            _ends(heads.counts @ heads.scores[1][(slice(None), *best)] / n),
+            _ends(heads.counts @ heads.scores[1][(slice(None), *best)]),
             bool(previous.max() > 0.5 and found and best[0] < found[0][0]),
             n,
             "sequences",

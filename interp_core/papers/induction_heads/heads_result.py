@@ -70,7 +70,8 @@ class Heads(Result):
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
         """``heads`` by layer and head; ``losses`` by position and copy."""
-        return {"heads": self._heads(), "losses": self._losses()}
+        losses = loss_table({"none": self.losses}, self.counts, self.params)
+        return {"heads": self._heads(), "losses": losses}
 
     def _heads(self) -> pd.DataFrame:
         layers, heads = np.indices(self.prefix_matching.shape).reshape(2, -1)
@@ -90,25 +91,10 @@ class Heads(Result):
             }
         )
 
-    def _losses(self) -> pd.DataFrame:
-        ends = bootstrap.interval(self.counts @ self.losses / len(self.losses))
-        position = np.arange(1, self.losses.shape[1] + 1)
-        return pd.DataFrame(
-            {
-                "position": position,
-                "copy": 1 + (position - self.first) // self.params.tokens,
-                "place": (position - self.first) % self.params.tokens,
-                "condition": "none",
-                "loss": self.losses.mean(0),
-                "low": ends[:, 0],
-                "high": ends[:, 1],
-            }
-        )
-
     @cached_property
     def counts(self) -> np.ndarray:
         """[draw, sequence] of the bootstrap over sequences."""
-        return bootstrap.draws(len(self.tokens), self.params.seed)
+        return bootstrap.draws(len(self.tokens), self.params.seed) / len(self.tokens)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -149,3 +135,31 @@ def ranking(score: np.ndarray) -> list[tuple[int, int]]:
 def head_name(layer: int, head: int) -> str:
     """Return a head as the field writes it, e.g. ``L18H6``."""
     return f"L{layer}H{head}"
+
+
+def loss_table(
+    conditions: dict[str, np.ndarray], counts: np.ndarray, params: Params
+) -> pd.DataFrame:
+    """Return losses [sequence, pos - 1] by condition as a table of means with their intervals.
+
+    ``counts`` [draw, sequence] are shares of the bootstrap. Copies count from 1, places from 0.
+    """
+    frames = []
+    for condition, losses in conditions.items():
+        position = np.arange(1, losses.shape[1] + 1)
+        first = losses.shape[1] + 1 - params.tokens * params.repeats
+        ends = bootstrap.interval(counts @ losses)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "position": position,
+                    "copy": 1 + (position - first) // params.tokens,
+                    "place": (position - first) % params.tokens,
+                    "condition": condition,
+                    "loss": losses.mean(0),
+                    "low": ends[:, 0],
+                    "high": ends[:, 1],
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
