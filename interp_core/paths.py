@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import platformdirs
 
 SHIPPED = Path(__file__).parent / "data"
@@ -17,3 +19,10 @@ def cache_dir(name: str) -> Path:
     folder = Path(root).expanduser() / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def save_array(file: Path, array: np.ndarray) -> None:
+    """Write an array whole or not at all."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as partial:
+        np.save(partial, array, allow_pickle=False)
+    os.replace(partial.name, file)

@@ -54,14 +54,19 @@ def test_a_subject_that_is_not_there_is_named(page, app):  # noqa: F811
 def test_an_edit_is_seen_by_who_made_it_alone(page, browser, app):  # noqa: F811
     open_(
         page,
-        app + f"{TRACE}?prompt=The+water+of+the+Nile+River+crosses+the+continent+of"
-        "&subject=the+Nile+River&edit=true&new_object=Asia",
+        app
+        + f"{TRACE}?prompt=Our+tickets+for+the+Eiffel+Tower+were+the+best+part+of+our+weekend+in"
+        "&subject=the+Eiffel+Tower&edit=true&new_object=Rome",
     )
     expect(page.get_by_text("What the model writes")).to_be_visible()
     expect(page.get_by_role("button", name="Undo")).to_be_visible()
     other = browser.new_context().new_page()
-    open_(other, app + "/logit-lens?prompt=The+water+of+the+Nile+River+crosses+the+continent+of")
-    says(other, "·Africa")
+    open_(
+        other,
+        app
+        + "/logit-lens?prompt=Our+tickets+for+the+Eiffel+Tower+were+the+best+part+of+our+weekend+in",
+    )
+    says(other, "·Paris")
     other.context.close()
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_role("button", name="Apply")).to_be_visible()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.charts import theme
-from interp_core.charts.parts import alt_text, points, shown, title
+from interp_core.charts.parts import alt_text, points, shown, spaced, title
 
 if TYPE_CHECKING:
     from interp_core.papers.causal_tracing.edit_result import Edit, EditScores
@@ -33,15 +33,10 @@ _COLOURS = dict(zip(_UPDATES.values(), theme.CATEGORIES, strict=False))
 _CUT, _WIDTH, _PANEL = 44, 460, 300
 
 
-def _clean(text: str) -> str:
-    """Return text with its spaces as they are and all else made visible."""
-    return " ".join(shown(word) if word else "" for word in text.split(" "))
-
-
 def _cut(text: str) -> str:
-    """Return the end of a long prompt, which tells more than its beginning."""
-    text = _clean(text)
-    return text if len(text) <= _CUT else "…" + text[1 - _CUT :]
+    """Return the beginning of a long prompt, where most have their subject."""
+    text = spaced(text)
+    return text if len(text) <= _CUT else text[: _CUT - 1].rstrip() + "…"
 
 
 def _pairs(edit: Edit) -> pd.DataFrame:
@@ -56,7 +51,7 @@ def _pairs(edit: Edit) -> pd.DataFrame:
             pd.DataFrame(
                 {
                     "row": [f"{_cut(text)}\n{i}" for i, text in enumerate(before["prompt"])],
-                    "prompt": before["prompt"].map(_clean),
+                    "prompt": before["prompt"].map(spaced),
                     "role": before["role"],
                     "answer": f"{name} “{shown(text)}”",
                     "before": before[f"{answer}_probability"],
@@ -76,8 +71,7 @@ def before_after(edit: Edit) -> alt.VConcatChart:
     panels = [_role(frame, role, last=role == roles[-1]) for role in roles]
     heading = title(
         f"“{shown(edit.old)}” made “{shown(edit.new)}”: probabilities before and after",
-        f"An edit of the MLP of block {edit.layer}. Ring: before; disc: after. Hovering tells "
-        "the whole prompt.",
+        f"An edit of the MLP of block {edit.layer}. Ring: before; disc: after.",
         "An answer of several tokens has the geometric mean of theirs.",
     )
     chart = alt.vconcat(*panels, spacing=14).resolve_scale(color="shared")

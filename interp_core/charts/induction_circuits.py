@@ -274,8 +274,7 @@ def composition(result: Circuits) -> alt.HConcatChart:
     before = int(np.isfinite(result.drop.mean(0)).sum())
     heading = title(
         f"The {_PAIRS} pairs of heads that compose most, by what the later head reads",
-        "Bars: size of the two heads' product over the product of their sizes, less that of random "
-        "matrices.",
+        "Bars: size of the heads' product over the product of their sizes, less random matrices'.",
         f"{sender} → {receiver} through keys: {result.composition[(1, *result.sender, *result.receiver)]:+.3f}, "
         f"rank {rank} of the {before} heads before {receiver}."
         if rank

@@ -29,6 +29,11 @@ def shown(token: str) -> str:
     return "".join(map(_shown, token)) or "∅"
 
 
+def spaced(text: str) -> str:
+    """Return a text with its spaces as they are, and all else that has no glyph made visible."""
+    return " ".join(shown(word) if word else "" for word in text.split(" "))
+
+
 def _shown(char: str) -> str:
     if char in _BREAKS:
         return _BREAKS[char]

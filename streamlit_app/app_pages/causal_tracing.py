@@ -10,7 +10,7 @@ from components.model import pick
 from interp_core.charts import causal_tracing as charts
 from interp_core.charts import causal_tracing_edit as edit_charts
 from interp_core.charts.causal_tracing_average import average_makers
-from interp_core.charts.parts import shown
+from interp_core.charts.parts import shown, spaced
 from interp_core.papers import PAPERS
 from interp_core.papers.causal_tracing import AVERAGE, Average, Edit, Params, Trace
 from interp_core.params import ParameterError
@@ -113,7 +113,7 @@ def edit_panel(params: Params, n_layers: int) -> Edit | None:
         show.figure(make(), f"{name}-{hash(result.params)}")
     texts = result.frames["continuations"].pivot(index="prompt", columns="when", values="text")
     st.markdown("#### What the model writes")
-    st.table(texts[["before", "after"]].map(shown).map(work.plain))
+    st.table(texts[["before", "after"]].map(spaced).map(work.plain))
     return result
 
 

@@ -164,9 +164,7 @@ def edit_form(n_layers: int) -> None:
     columns[0].text_input(
         "New object", key="ct_new_object", placeholder="what the answer should become"
     )
-    columns[1].number_input(
-        "Block", 0, n_layers - 1, key="ct_layer", placeholder=str(n_layers // 6)
-    )
+    columns[1].number_input("Block", 0, n_layers - 1, key="ct_layer", placeholder="an early one")
     columns[2].selectbox(
         "C",
         ["text", "identity"],

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
-from interp_core import store
+from interp_core import analyses, store
+from interp_core.analyses import Analyses
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.causal_tracing import average, edit, facts, trace
 from interp_core.papers.causal_tracing.average_result import Average
@@ -21,23 +21,34 @@ _NOISE = {"noise", "noise_unit", "corruption", "samples"}
 _TRACE = _NOISE | {"start", "window", "kinds", "layers", "metric", "seed"}
 _ONE = {"prompt", "subject", "answer"}
 _EDIT = {"start", "layer", "covariance", "seed"}
-_ANALYSES: dict[type[Result], tuple[set[str], Callable[[LanguageModel, Params], Result]]] = {
+_ANALYSES: Analyses = {
     Trace: (_ONE | _TRACE | {"swap", "foil", "positions"}, trace.run),
     Average: (_TRACE | {"facts", "limit"}, average.run),
     Edit: (_ONE | _EDIT | {"edit", "new_object", "watch"}, edit.run),
     EditScores: (_EDIT | {"edit", "facts", "limit"}, edit.run_scores),
 }
-"""For each result: the parameters that it reads beside the model, and how it is computed."""
-
 AVERAGE = Params(facts="shipped", samples=5, limit=50)
 """The averages that the findings on tracing are measured on."""
 SCORES = Params(edit=True, facts="shipped", limit=24)
 """The edits that the findings on editing are measured on."""
+SWEEP = tuple(
+    Params(edit=True, facts="shipped", limit=8, layer=layer, covariance=covariance)
+    for layer, covariance in (
+        (1, "text"),
+        (3, "text"),
+        (5, "text"),
+        (8, "text"),
+        (20, "text"),
+        (1, "identity"),
+        (8, "identity"),
+    )
+)
+"""Edits of fewer facts, by block, and with C left out: what the report shows of both choices."""
 EDIT = Params(
-    prompt="The water of the Nile River crosses the continent of",
-    subject="the Nile River",
+    prompt="Our tickets for the Eiffel Tower were the best part of our weekend in",
+    subject="the Eiffel Tower",
     edit=True,
-    new_object="Asia",
+    new_object="Rome",
 )
 """The edit that ships, and that the report shows."""
 
@@ -66,12 +77,7 @@ def run(model: LanguageModel, params: Params, *, findings: bool = True) -> Resul
     Raises:
         ParameterError: When a parameter does not fit the model; the message names it.
     """
-    resume = params.resume
-    kind, params = analysis(dataclasses.replace(params, model=model.info.id))
-    if not resume:
-        params = dataclasses.replace(params, resume=False)
-    result = _ANALYSES[kind][1](model, params)
-    result = dataclasses.replace(result, params=analysis(params)[1])  # type: ignore[type-var]
+    result = analyses.run(_ANALYSES, analysis, model, params)
     return attach(result, model.info.fingerprint) if findings else result
 
 
@@ -90,9 +96,10 @@ def attach(result: Any, fingerprint: str, model: LanguageModel | None = None) ->
 
 
 def surveys(model: LanguageModel) -> list[Result]:
-    """Return what the findings rest on, measured unless kept: averages, scores of edits, one edit."""
+    """Return what findings and report rest on, measured unless kept: averages, and edits."""
     found = []
-    for params in (AVERAGE, SCORES, EDIT):
+    depth = model.info.n_layers
+    for params in (AVERAGE, SCORES, EDIT, *(p for p in SWEEP if p.layer and p.layer < depth)):
         kind, asked = analysis(params)
         kept = store.get(kind, asked, model.info.fingerprint)
         found.append(kept or run(model, params, findings=False))

@@ -25,7 +25,7 @@ class EditScores(Result):
     """CounterFact's scores of single edits, each on the model as it was (Meng et al. 2022, 3.4)."""
 
     paper: ClassVar[str] = "causal-tracing"
-    version: ClassVar[int] = facts.shipped_digest() + 1
+    version: ClassVar[int] = facts.shipped_digest() + 2
 
     params: Params
     provenance: Provenance
@@ -136,6 +136,7 @@ class Edit(Result):
     """One fact rewritten, and what became of other prompts."""
 
     paper: ClassVar[str] = "causal-tracing"
+    version: ClassVar[int] = 2
     unsaved: ClassVar[frozenset[str]] = frozenset({"scores"})
 
     params: Params

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import mlx.core as mx
@@ -12,7 +10,7 @@ import numpy as np
 from interp_core import sampling
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.causal_tracing.subject import start_ids
-from interp_core.paths import cache_dir
+from interp_core.paths import cache_dir, save_array
 from interp_core.residual import Site
 from interp_core.runtime import report
 
@@ -45,7 +43,7 @@ def second_moment(model: LanguageModel, layer: int, start: str, seed: int) -> np
         total = keys.T @ keys if total is None else total + keys.T @ keys
         mx.eval(total)
     moment = np.array(total) / (tokens.shape[0] * (tokens.shape[1] - 1))
-    _save(file, moment)
+    save_array(file, moment)
     return moment
 
 
@@ -59,11 +57,5 @@ def _texts(model: LanguageModel, start: str, seed: int, file: Path) -> np.ndarra
         model.stream, [first] * TEXTS, length, temperature=1, seed=seed, label="writing text for C"
     )
     tokens = np.concatenate([np.tile(first, (TEXTS, 1)), drawn], axis=1).astype(np.int32)
-    _save(file, tokens)
+    save_array(file, tokens)
     return tokens
-
-
-def _save(file: Path, array: np.ndarray) -> None:
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as partial:
-        np.save(partial, array, allow_pickle=False)
-    os.replace(partial.name, file)

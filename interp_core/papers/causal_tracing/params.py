@@ -138,7 +138,7 @@ class Params:
     new_object: Annotated[MaybeText, Field(description="what the edit makes the answer")] = ""
     layer: Annotated[
         int | None,
-        Field(ge=0, le=1000, description="block whose MLP is edited; a sixth down if none"),
+        Field(ge=0, le=1000, description="block whose MLP is edited; an early one if none"),
     ] = None
     watch: Annotated[
         tuple[Text, ...],

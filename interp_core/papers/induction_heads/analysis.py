@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from interp_core import store
+from interp_core import analyses, store
+from interp_core.analyses import Analyses
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.induction_heads import ablation, context, heads, paths, pattern, train
 from interp_core.papers.induction_heads.ablation_result import Ablated
@@ -22,7 +23,7 @@ from interp_core.runtime import on_compute_thread
 
 _SEQUENCES = {"model", "tokens", "repeats", "seeds", "bos", "seed"}
 _ABLATE = {"ablate", "ablation"}
-_ANALYSES: dict[type[Result], tuple[set[str], Callable[[LanguageModel, Params], Result]]] = {
+_ANALYSES: Analyses = {
     Heads: (_SEQUENCES | {"threshold"}, heads.run),
     Ablated: (_SEQUENCES | _ABLATE | {"threshold", "controls"}, ablation.run),
     Circuits: (_SEQUENCES | {"measure", "layer", "head", "threshold"}, paths.run),
@@ -30,8 +31,6 @@ _ANALYSES: dict[type[Result], tuple[set[str], Callable[[LanguageModel, Params], 
     Pattern: ({"model", "bos", "text", "positions", "layer", "head"}, pattern.run),
     Training: ({"train", "layers", "steps", "seed"}, lambda _, params: train.run(params)),
 }
-"""For each result: the parameters that it reads, and how it is computed."""
-
 TOP = Params(ablate=("top-8",))
 CONTEXT = Params(measure="context", ablate=("top-8",))
 CIRCUITS = Params(measure="circuits")
@@ -73,12 +72,7 @@ def run(model: LanguageModel, params: Params, *, findings: bool = True) -> Resul
     Raises:
         ParameterError: When a parameter does not fit the model; the message names it.
     """
-    resume = params.resume
-    kind, params = analysis(dataclasses.replace(params, model=model.info.id))
-    if not resume:
-        params = dataclasses.replace(params, resume=False)
-    result = _ANALYSES[kind][1](model, params)
-    result = dataclasses.replace(result, params=analysis(params)[1])  # type: ignore[type-var]
+    result = analyses.run(_ANALYSES, analysis, model, params)
     return attach(result, model.info.fingerprint) if findings else result
 
 

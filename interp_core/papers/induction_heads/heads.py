@@ -31,7 +31,7 @@ def run(model: LanguageModel, params: Params) -> Heads:
     with Recorder() as recorder:
         given = draw(model, params)
         found, raised, losses = measure(stream, given)
-        eigenvalues = circuits.copying(stream, model.info.n_heads, model.info.d_vocab)
+        eigenvalues = circuits.kept_copying(model)
     return Heads(
         params=params,
         provenance=recorder.provenance(model.info, given.tokens[0].tolist(), params.seed),
@@ -80,6 +80,8 @@ def _measure(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return [score, sequence, layer, head], raised [sequence, layer, head] and losses."""
     resid = stream.embed(mx.array(given.tokens))
+    sample = given.tokens[:, given.first : given.first + given.period]
+    directions = circuits.unembedding(stream, mx.array(sample)).swapaxes(1, 2)
     found, raised = [], []
     for layer in range(stream.n_layers):
         report("scoring heads", batch * stream.n_layers + layer, n_batches * stream.n_layers)
@@ -89,12 +91,17 @@ def _measure(
         mx.eval(resid, run.acts)
         pattern = host_math.as_numpy(run.acts[sites[0]])
         found.append(scores.of_pattern(pattern, given, stream.windows[layer]))
-        raised.append(_raised(stream, layer, run.acts[sites[1]], pattern, given))
+        raised.append(_raised(stream, layer, run.acts[sites[1]], pattern, given, directions))
     return np.stack(found, 2), np.stack(raised, 1), next_losses(stream, resid, given.tokens)
 
 
 def _raised(
-    stream: ResidualStream, layer: int, z: mx.array, pattern: np.ndarray, given: Repeated
+    stream: ResidualStream,
+    layer: int,
+    z: mx.array,
+    pattern: np.ndarray,
+    given: Repeated,
+    directions: mx.array,
 ) -> np.ndarray:
     """Return the logit-based copying score, [sequence, head].
 
@@ -102,20 +109,17 @@ def _raised(
     the share of the raise that goes to the token attended to most (what stands in front left out),
     averaged over the queries of later copies. The paper maps shares of 0 to 0.5 onto -1 to 1, on
     sequences without repeats; there, heads of larger models look at the first token and copy
-    nothing, so it is measured on the repeats. Chance is 4/n - 1 for n tokens.
+    nothing, so it is measured on the repeats. Chance is 4/n - 1 for n tokens, whose ``directions``
+    are [sequence, d_model, token].
     """
-    n_heads = pattern.shape[1]
-    start = given.first + given.period
+    n_heads, start = pattern.shape[1], given.first + given.period
     z = z[:, start:].reshape(len(pattern), -1, n_heads, z.shape[-1] // n_heads)
     out = circuits.output_maps(stream, layer, n_heads, z.shape[-1])
+    through = out[None] @ directions[:, None]
+    logits = host_math.as_numpy(z.swapaxes(1, 2) @ through)
+    raised = np.maximum(0, logits - logits.mean(-1, keepdims=True))
     attended = pattern[:, :, start:, given.first :].argmax(-1) % given.period
-    shares = np.empty(pattern.shape[:2])
-    for i, ids in enumerate(given.tokens[:, given.first : start]):
-        directions = circuits.unembedding(stream, mx.array(ids))
-        through = out @ directions.T
-        logits = np.array((z[i].swapaxes(0, 1) @ through).astype(mx.float32))
-        raised = np.maximum(0, logits - logits.mean(-1, keepdims=True))
-        at = np.take_along_axis(raised, attended[i][..., None], -1)[..., 0]
-        total = raised.sum(-1)
-        shares[i] = np.divide(at, total, out=np.zeros_like(at), where=total > 0).mean(-1)
+    at = np.take_along_axis(raised, attended[..., None], -1)[..., 0]
+    total = raised.sum(-1)
+    shares = np.divide(at, total, out=np.zeros_like(at), where=total > 0).mean(-1)
     return np.minimum(4 * shares - 1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.induction_heads.params import MAX_TOKENS, Params
 from interp_core.params import ParameterError
-from interp_core.tokens import Bos
+from interp_core.tokens import Bos, Tokenizer
 
 _COMMON, _RARE = 0.02, 0.8
 """Shares of the vocabulary between which tokens are drawn: ids follow frequency, and the paper
@@ -69,11 +70,15 @@ def draw(model: LanguageModel, params: Params) -> Repeated:
 
 def vocabulary(model: LanguageModel) -> np.ndarray:
     """Return the ids of neither common nor rare tokens that are whole characters, and not special."""
-    size = model.info.d_vocab
+    return _vocabulary(model.tokenizer, model.info.d_vocab)
+
+
+@functools.lru_cache(maxsize=4)
+def _vocabulary(tokenizer: Tokenizer | None, size: int) -> np.ndarray:
     ids = range(int(size * _COMMON), max(int(size * _RARE), 2))
-    if model.tokenizer is None:
+    if tokenizer is None:
         return np.array(ids)
-    tokens = model.tokenizer.tokens(list(ids))
+    tokens = tokenizer.tokens(list(ids))
     return np.array([t.id for t in tokens if not t.special and "\\x" not in t.text])
 
 
