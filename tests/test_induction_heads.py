@@ -327,12 +327,14 @@ def test_hidden_copies_are_told(tiny):
     assert all(result.windows[layer] is None for layer, _ in result.ranked)
 
 
-class TestDefaultModel:
-    """Sheet of acceptance: heads of known places, what ablation does, and what it does not."""
+@pytest.fixture(scope="module")
+def found(model):
+    """The default model's heads, on fewer sequences than ship."""
+    return induction_heads.run(model, Params(seeds=4), findings=False)
 
-    @pytest.fixture(scope="class")
-    def found(self, model):
-        return induction_heads.run(model, Params(seeds=4), findings=False)
+
+class TestDefaultModel:
+    """Heads of known places, what ablation does, and what it does not."""
 
     def test_induction_heads_are_where_they_were_seen(self, found):
         heads_ = found.induction_heads

@@ -134,7 +134,8 @@ def training_panel(asked: Params) -> Training | None:
         return None
     now = st.session_state
     steps = result.steps.tolist()
-    near = min(steps, key=lambda step: abs(step - (now["ih_step"] or steps[-1])))
+    asked_step = steps[-1] if now["ih_step"] is None else now["ih_step"]
+    near = min(steps, key=lambda step: abs(step - asked_step))
     now["ih_slider"] = near
     st.select_slider("Seen at step", steps, key="ih_slider", on_change=_slide)
     draw_phase(result, near)
