@@ -12,8 +12,9 @@ import pytest
 from interp_core import exports
 from interp_core.charts import induction_circuits as circuit_charts
 from interp_core.charts import induction_heads as charts
+from interp_core.charts import induction_parts as parts
 from interp_core.charts import induction_patterns as pattern_charts
-from interp_core.charts import parts, theme
+from interp_core.charts import theme
 from interp_core.models.language_model import ModelInfo
 from interp_core.papers.induction_heads.ablation_result import Ablated
 from interp_core.papers.induction_heads.context_result import InContext

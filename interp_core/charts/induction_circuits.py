@@ -12,7 +12,8 @@ import pandas as pd
 
 from interp_core.charts import theme
 from interp_core.charts.causal_tracing_parts import small, tip, top_of
-from interp_core.charts.parts import alt_text, head_cells, loss_curves, scatter, shown_layers, title
+from interp_core.charts.induction_parts import head_cells, loss_curves, scatter, shown_layers
+from interp_core.charts.parts import alt_text, title
 
 if TYPE_CHECKING:
     from interp_core.papers.induction_heads.ablation_result import Ablated

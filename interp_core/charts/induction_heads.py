@@ -22,16 +22,15 @@ from interp_core.charts.induction_circuits import (
     sequences,
     signed_ink,
 )
-from interp_core.charts.induction_patterns import pattern_makers
-from interp_core.charts.parts import (
-    alt_text,
+from interp_core.charts.induction_parts import (
     head_cells,
     loss_curves,
     scatter,
     shown_layers,
     side_labels,
-    title,
 )
+from interp_core.charts.induction_patterns import pattern_makers
+from interp_core.charts.parts import alt_text, title
 
 if TYPE_CHECKING:
     from interp_core.papers.induction_heads.context_result import InContext
