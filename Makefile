@@ -20,6 +20,8 @@ test: $(VENV)/.app $(VENV)/.test lint ## run every test, browser included
 lint: $(VENV)/.test
 	@echo "== ruff"
 	@$(VENV)/bin/ruff check
+	@echo "== mypy"
+	@$(VENV)/bin/mypy
 
 report: $(VENV)/.app $(VENV)/.report ## build the static site into reports/_site
 	@$(PY) reports/build.py

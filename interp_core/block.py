@@ -88,8 +88,10 @@ def attend(
     if softcap is not None:
         scores = mx.tanh(scores / softcap) * softcap
     scores = mx.where(mask, scores, -mx.inf)
-    pattern = host_math.softmax(scores) if on_host() else mx.softmax(scores, axis=-1, precise=True)
-    pattern = cache.at("pattern", pattern.reshape(batch, n_heads, n_queries, n_keys))
+    weights: mx.array = (
+        host_math.softmax(scores) if on_host() else mx.softmax(scores, axis=-1, precise=True)
+    )
+    pattern = cache.at("pattern", weights.reshape(batch, n_heads, n_queries, n_keys))
     grouped = pattern.reshape(batch, n_kv, -1, n_queries, n_keys)
     return (grouped @ values[:, :, None]).reshape(batch, n_heads, n_queries, -1)
 

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Collection
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, dataclass_transform
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pydantic
@@ -30,6 +30,7 @@ class ParameterError(ValueError):
     """A parameter out of bounds: one line that names the field, the value and what is accepted."""
 
 
+@dataclass_transform(frozen_default=True)
 def parameters(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen dataclass that validates, and raises :class:`ParameterError`."""
     cls = pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)

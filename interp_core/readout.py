@@ -88,18 +88,18 @@ def final(logits: mx.array) -> Final:
         top = np.array(mx.argmax(log_probs, axis=-1))
         return Final(probs, np.array(entropy), top, np.array(probs.max(-1)))
     rows = host_math.as_numpy(logits)
-    probs, entropy = np.empty_like(rows), np.empty(len(rows), np.float32)
+    shares, spread = np.empty_like(rows), np.empty(len(rows), np.float32)
 
     def work(part: slice) -> None:
-        (shifted,), p = host_math.scratch(1, rows[part].shape), probs[part]
+        (shifted,), p = host_math.scratch(1, rows[part].shape), shares[part]
         np.subtract(rows[part], rows[part].max(-1, keepdims=True), out=shifted)
         np.exp(shifted, out=p)
         total = p.sum(-1, keepdims=True)
         p /= total
-        entropy[part] = np.log(total[:, 0]) - np.vecdot(p, shifted)
+        spread[part] = np.log(total[:, 0]) - np.vecdot(p, shifted)
 
     host_math.each_slice(work, rows.shape, _ROWS)
-    return Final(probs, entropy, rows.argmax(-1), probs.max(-1))
+    return Final(shares, spread, rows.argmax(-1), shares.max(-1))
 
 
 def log_normaliser(logits: mx.array) -> np.ndarray:

@@ -16,7 +16,7 @@ import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -239,8 +239,8 @@ class ResidualStream:
         if not 0 <= start <= stop <= self.n_layers:
             raise ValueError(f"blocks {start} to {stop} asked for; the model has {self.n_layers}")
         for site in sites:
-            if site.part not in Part.__args__ or not start <= site.layer < stop:
-                parts = ", ".join(Part.__args__)
+            if site.part not in get_args(Part) or not start <= site.layer < stop:
+                parts = ", ".join(get_args(Part))
                 raise ValueError(f"no {site} in blocks {start} to {stop - 1}; parts are {parts}")
 
 

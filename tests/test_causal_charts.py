@@ -107,3 +107,10 @@ def test_shipped_scores_are_of_one_block():
 
 def test_default_view_ships():
     assert stored(PAPER, Params()).findings
+
+
+def test_every_shipped_kind_of_result_draws_its_charts(trace):
+    results = [trace, trace.average, *(stored(PAPER, params) for params in (EDIT, SCORES))]
+    for result in results:
+        figures = result.charts()
+        assert figures and all(chart.to_dict() for chart in figures.values())

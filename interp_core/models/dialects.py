@@ -272,7 +272,7 @@ class _Gemma3(gemma3_text.Model):
                     args.head_dim, args.rope_local_base_freq, traditional=False
                 )
 
-    def __call__(self, inputs: mx.array, cache: Any = None) -> mx.array:
+    def __call__(self, inputs: mx.array, cache: Any = None) -> mx.array:  # type: ignore[override]
         hidden = self.model.embed_tokens(inputs)
         scale = self.args.hidden_size**0.5
         rounded = mx.array(scale, mx.bfloat16).astype(hidden.dtype)

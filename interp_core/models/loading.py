@@ -201,7 +201,8 @@ def _stored_precision(folder: Path, config: dict[str, Any], model: nn.Module) ->
         return "4-bit (GGUF Q4_1)" if folder.name == DEFAULT else "GGUF"
     if quantisation := config.get("quantization"):
         return f"{quantisation['bits']}-bit"
-    kinds = {str(v.dtype).removeprefix("mlx.core.") for _, v in tree_flatten(model.parameters())}
+    weights: list[tuple[str, mx.array]] = tree_flatten(model.parameters())
+    kinds = {str(array.dtype).removeprefix("mlx.core.") for _, array in weights}
     return ", ".join(sorted(kinds))
 
 

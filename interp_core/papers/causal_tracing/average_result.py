@@ -144,6 +144,6 @@ class Average(Result):
 
     def charts(self) -> dict[str, alt.TopLevelMixin]:
         """The figures of this result."""
-        from interp_core.charts import causal_tracing
+        from interp_core.charts import causal_tracing_average
 
-        return causal_tracing.average_charts(self)
+        return causal_tracing_average.average_charts(self)

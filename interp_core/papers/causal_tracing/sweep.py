@@ -54,13 +54,14 @@ def run_both(stream: ResidualStream, clean: mx.array, corrupt: mx.array, reads: 
     layers = range(stream.n_layers)
     parts = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
     keep = [Site(part, layer) for part in parts for layer in layers]
-    runs = [
+    before, after = (
         stream.run(resid=resid, keep=keep, keep_kv=True, unembed=None) for resid in (clean, corrupt)
-    ]
-    mx.eval([[run.acts, [(kv.keys, kv.values) for kv in run.kv.values()]] for run in runs])
+    )
+    for run in (before, after):
+        mx.eval(run.acts, [(kv.keys, kv.values) for kv in run.kv.values()])
     changed = np.array((clean != corrupt).any(-1).any(0))
     first = int(changed.argmax()) if changed.any() else corrupt.shape[1]
-    return Runs(stream, *runs, first, reads)
+    return Runs(stream, before, after, first, reads)
 
 
 def column(
