@@ -57,6 +57,7 @@ def test_the_training_slider_moves_the_panels(page, app):  # noqa: F811
     page.keyboard.press("Home")
     address_has(page, "view_step=0")
     expect(page.get_by_text("after 0 steps", exact=False).first).to_be_visible()
+    expect(page.get_by_text("Rings: step 0.", exact=False).first).to_be_visible()
 
 
 def test_training_streams_its_curves_and_can_be_cancelled(page, app):  # noqa: F811

@@ -239,15 +239,20 @@ def _heads(frame: pd.DataFrame, layers: int, first: bool) -> alt.LayerChart:
     return alt.layer(cells, numbers).properties(width=4 * _CELL, height=layers * _CELL)
 
 
-def components(training: Training) -> alt.LayerChart:
-    """Return the models' paths over training, in the plane in which their losses differ most."""
+def components(training: Training, step: int | None = None) -> alt.LayerChart:
+    """Return the models' paths over training, in the plane in which their losses differ most.
+
+    Rings show where the models are at ``step``.
+    """
     frame, share = _named(training, "components"), training.components[1]
-    frame = frame.assign(named=_apart(frame))
+    at = None if step is None else training.steps[nearest(training, step)]
+    frame = frame.assign(named=_apart(frame), now=frame["step"] == at)
     heading = title(
         "Per-token losses over training: two principal components",
         f"Of the losses on the same {training.token_loss.shape[-1]} held-out tokens, all models "
         "together; numbers are training steps.",
-        "A path turns where training begins to improve other tokens than before.",
+        "A path turns where training begins to improve other tokens than before."
+        + ("" if at is None else f" Rings: step {at:,}."),
     )
     names = [
         f"component {i + 1} (nats)" + (f", {each:.0%} of variance" if np.isfinite(each) else "")
@@ -265,6 +270,7 @@ def components(training: Training) -> alt.LayerChart:
         coloured.mark_line(strokeWidth=1.8, strokeJoin="round").encode(order="step:Q"),
         coloured.mark_point(size=16, filled=True, opacity=1),
         coloured.transform_filter("datum.named").mark_point(size=70, filled=True, opacity=1),
+        coloured.transform_filter("datum.now").mark_point(size=220, strokeWidth=2.5, opacity=1),
         base.transform_filter("datum.named")
         .mark_text(dx=8, dy=-8, align="left")
         .encode(text=alt.Text("step:Q", format=",d")),
@@ -292,7 +298,7 @@ def makers(
     figures: dict[str, Callable[[], alt.TopLevelMixin]] = {
         "phase": partial(phase, training, step),
         "training_heads": partial(heads_at, training, step),
-        "components": partial(components, training),
+        "components": partial(components, training, step),
     }
     for model in training.models:
         figures[f"patterns_{model}"] = partial(patterns_at, training, model, step)

@@ -147,7 +147,7 @@ def training_panel(asked: Params) -> Training | None:
         "Model", toys, key="ih_toy", format_func=controls.TOY_NAMES.get, required=True
     )
     show.figure(training_charts.patterns_at(result, now["ih_toy"], near), "patterns_at")
-    show.figure(training_charts.components(result), "components")
+    show.figure(training_charts.components(result, near), "components")
     return result
 
 
