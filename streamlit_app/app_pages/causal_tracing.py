@@ -155,15 +155,9 @@ def main() -> None:
             result = trace_panel(params)
     if result is None:
         return
-    st.markdown("### Findings")
-    if result.findings:
-        show.findings(result.findings)
-    else:
-        st.markdown("Not measured on this model yet: see *Over many facts*.")
-    st.markdown("### Take it with you")
     makers = {Trace: charts.makers, Average: average_makers, Edit: edit_charts.makers}
-    show.take_away(PAPER, result, controls.view(), makers[type(result)](result))
-    show.provenance(result)
+    figures = makers[type(result)](result)
+    show.ending(PAPER, result, controls.view(), figures, "*Over many facts*")
 
 
 main()

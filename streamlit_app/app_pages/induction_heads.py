@@ -209,17 +209,9 @@ def main() -> None:
     state.write(PAPER, asked, controls.view(panel))
     with figure:
         result = PANELS[panel](asked)
-    state.write(PAPER, asked, controls.view(panel))
-    if result is None:
-        return
-    st.markdown("### Findings")
-    if result.findings:
-        show.findings(result.findings)
-    else:
-        st.markdown("Not measured on this model yet: see the other panels.")
-    st.markdown("### Take it with you")
-    show.take_away(PAPER, result, controls.view(panel), MAKERS[panel](result))
-    show.provenance(result)
+    if result is not None:
+        view = controls.view(panel)
+        show.ending(PAPER, result, view, MAKERS[panel](result), "the other panels")
 
 
 main()

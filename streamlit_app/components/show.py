@@ -102,6 +102,24 @@ def findings(items: list[Finding]) -> None:
     st.table(table.map(plain).set_index("Claim"))
 
 
+def ending(
+    paper: Paper,
+    result: Result,
+    view: dict[str, str],
+    figures: dict[str, Callable[[], alt.TopLevelMixin]],
+    where: str,
+) -> None:
+    """Close a page: findings (``where`` they are measured if there are none), files, provenance."""
+    st.markdown("### Findings")
+    if result.findings:
+        findings(result.findings)
+    else:
+        st.markdown(f"Not measured on this model yet: see {where}.")
+    st.markdown("### Take it with you")
+    take_away(paper, result, view, figures)
+    provenance(result)
+
+
 def take_away(
     paper: Paper,
     result: Result,

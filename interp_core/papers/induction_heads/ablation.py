@@ -11,16 +11,13 @@ from interp_core.models.language_model import LanguageModel
 from interp_core.papers.induction_heads import heads
 from interp_core.papers.induction_heads.ablation_result import Ablated
 from interp_core.papers.induction_heads.heads_result import ranking
-from interp_core.papers.induction_heads.params import Ablation, Params, parse_head, parse_top
+from interp_core.papers.induction_heads.params import Ablation, Head, Params, parse_head, parse_top
 from interp_core.papers.induction_heads.repeats import Repeated, draw
 from interp_core.papers.induction_heads.scores import SCORES
 from interp_core.params import ParameterError
 from interp_core.provenance import Recorder
 from interp_core.residual import Edit, Site
 from interp_core.runtime import report
-
-Head = tuple[int, int]
-"""Layer and head."""
 
 
 def run(model: LanguageModel, params: Params) -> Ablated:

@@ -9,7 +9,7 @@ from interp_core.models.language_model import LanguageModel
 from interp_core.papers.induction_heads import ablation, heads, repeats, texts
 from interp_core.papers.induction_heads.context_result import InContext
 from interp_core.papers.induction_heads.heads_result import ranking
-from interp_core.papers.induction_heads.params import Params
+from interp_core.papers.induction_heads.params import Head, Params
 from interp_core.papers.induction_heads.scores import SCORES
 from interp_core.params import ParameterError
 from interp_core.provenance import Recorder
@@ -44,7 +44,7 @@ def run(model: LanguageModel, params: Params) -> InContext:
     )
 
 
-def _chosen(model: LanguageModel, params: Params) -> list[ablation.Head]:
+def _chosen(model: LanguageModel, params: Params) -> list[Head]:
     if not params.ablate:
         return []
     if params.ablation == "pattern":
@@ -55,7 +55,7 @@ def _chosen(model: LanguageModel, params: Params) -> list[ablation.Head]:
 
 
 def _losses(
-    model: LanguageModel, params: Params, tokens: np.ndarray, chosen: list[ablation.Head]
+    model: LanguageModel, params: Params, tokens: np.ndarray, chosen: list[Head]
 ) -> np.ndarray:
     """Return the losses whole, and without ``chosen`` where there are any, [1 or 2, text, pos - 1]."""
     stream = model.stream

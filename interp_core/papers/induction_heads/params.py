@@ -18,6 +18,9 @@ with every later pattern held as it was (the paper's pattern-preserving ablation
 Toy = Literal["1", "2", "3", "1-smeared"]
 """Attention-only models that are trained: their number of layers, and whether keys are smeared."""
 
+Head = tuple[int, int]
+"""Layer and head."""
+
 TOYS: tuple[Toy, ...] = ("1", "2", "3", "1-smeared")
 
 MAX_TOKENS = 1024
@@ -30,7 +33,7 @@ _HEAD = re.compile(r"L(\d{1,4})H(\d{1,4})")
 _TOP = re.compile(r"top-(\d{1,3})")
 
 
-def parse_head(text: str) -> tuple[int, int] | None:
+def parse_head(text: str) -> Head | None:
     """Return the layer and head of ``L18H6``; None for other text."""
     found = _HEAD.fullmatch(text)
     return None if found is None else (int(found[1]), int(found[2]))

@@ -11,7 +11,7 @@ from interp_core import host_math
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.induction_heads import circuits, heads, scores
 from interp_core.papers.induction_heads.heads_result import ranking
-from interp_core.papers.induction_heads.params import Params
+from interp_core.papers.induction_heads.params import Head, Params
 from interp_core.papers.induction_heads.paths_result import Circuits
 from interp_core.papers.induction_heads.repeats import Repeated, draw
 from interp_core.params import ParameterError
@@ -19,7 +19,6 @@ from interp_core.provenance import Recorder
 from interp_core.residual import ResidualStream, Run, Site
 from interp_core.runtime import report
 
-Head = tuple[int, int]
 _PREFIX = scores.SCORES.index("prefix_matching")
 _PREVIOUS = scores.SCORES.index("previous_token")
 

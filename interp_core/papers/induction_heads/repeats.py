@@ -28,16 +28,6 @@ class Repeated:
     period: int
     repeats: int
 
-    @property
-    def copy(self) -> np.ndarray:
-        """[pos] which copy a position is in, from 1; 0 for what stands in front."""
-        return np.maximum(0, 1 + (np.arange(self.tokens.shape[1]) - self.first) // self.period)
-
-    @property
-    def place(self) -> np.ndarray:
-        """[pos] place within the copy, from 0."""
-        return np.maximum(0, np.arange(self.tokens.shape[1]) - self.first) % self.period
-
 
 def draw(model: LanguageModel, params: Params) -> Repeated:
     """Return ``params.seeds`` sequences of ``params.tokens`` tokens, ``params.repeats`` times each.
