@@ -270,8 +270,8 @@ def layer_patterns(result: Pattern) -> alt.ConcatChart:
     )
     heading = title(
         f"Attention patterns of every head of layer {result.layer}",
-        "Above each: its prefix matching on this text. An induction head makes stripes below the "
-        f"diagonal where the text repeats. The one looked at: {chosen}.",
+        f"Above each: its prefix matching on this text. The one looked at: {chosen}.",
+        "An induction head makes stripes below the diagonal where the text repeats.",
         f"Rows are queries, columns keys. Attention below {_FAINT:.0%} is drawn as 0.{cut}",
         _some(result),
     )
