@@ -53,6 +53,7 @@ class Tape:
         self.prefix, self.at, self.explicit = prefix, at, explicit
         self.offset = 0 if prefix is None else prefix.keys.shape[2]
         self.kv: KV | None = None
+        """What attention read, edits included."""
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Return keys and values with the prefix's in front, as mlx-lm's attention asks."""
@@ -64,7 +65,6 @@ class Tape:
                 return mx.concatenate([wide, now], axis=2)
 
             keys, values = join(self.prefix.keys, keys), join(self.prefix.values, values)
-        self.kv = KV(keys, values)
         return keys, values
 
 
@@ -79,6 +79,7 @@ def attend(
 ) -> mx.array:
     """Stand in for mlx-lm's ``scaled_dot_product_attention``, with its parts in sight."""
     queries, keys, values = cache.at("q", queries), cache.at("k", keys), cache.at("v", values)
+    cache.kv = KV(keys, values)
     if not cache.explicit and softcap is None:
         return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
     batch, n_heads, n_queries, d_head = queries.shape

@@ -279,6 +279,30 @@ def test_an_edited_pattern_moves_its_own_values(load, name):
     assert edited_pattern(load(name)) < TOLERANCE
 
 
+@on_compute_thread
+def kept_gaps(model) -> list[float]:
+    """Edit keys and values; compare what is kept for later runs with what attention read."""
+    at = sites(model, "k", "v")
+    edits = dict.fromkeys(at, lambda x: 2 * x)
+    ids = tokens(1)
+    first = model.stream.run(ids[:, :CUT], edits=edits, keep=at, keep_kv=True)
+    read = [
+        gap(getattr(first.kv[i], {"k": "keys", "v": "values"}[p]), first.acts[p, i]) for p, i in at
+    ]
+    later = model.stream.run(ids[:, CUT:], prefix=first.kv).logits
+
+    def double(x):
+        return mx.concatenate([2 * x[:, :, :CUT], x[:, :, CUT:]], 2)
+
+    whole = model.stream.run(ids, edits=dict.fromkeys(at, double)).logits[:, CUT:]
+    return [*read, gap(later, whole)]
+
+
+@every_model
+def test_kept_keys_and_values_are_the_edited_ones(load, name):
+    assert max(kept_gaps(load(name))) < TOLERANCE
+
+
 X = mx.zeros((1, 3, 24))
 T = mx.array([[5, 6, 7]])
 BAD = {
