@@ -6,12 +6,15 @@ import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict
 from tokenizers import Tokenizer as _Backend
+
+from interp_core.models import schema
 
 Bos = bool | Literal["auto"]
 
@@ -34,37 +37,59 @@ class Token:
     special: bool
 
 
+class _Named(BaseModel):
+    """A special token as some tokenizers write it; the rest says how text around it is stripped."""
+
+    content: str
+
+
+class _Settings(BaseModel):
+    """What is read of ``tokenizer_config.json``; the rest concerns other programs."""
+
+    model_config = ConfigDict(strict=True)
+
+    bos_token: str | _Named | None = None
+    eos_token: str | _Named | None = None
+    chat_template: str | list[Any] | None = None
+
+
 class Tokenizer:
     """A folder's ``tokenizer.json``, with its BOS and its chat template.
 
+    Args:
+        folder: Holds the tokenizer's files.
+        rows: How many tokens the model embeds. Special tokens past it, which some families' larger
+            siblings need, are left out: their text is text.
+
     Raises:
-        ValueError: When the folder has no readable tokenizer.
+        ValueError: When the folder has no readable tokenizer, or one whose text may become ids
+            that the model lacks.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rows: int | None = None) -> None:
         file = folder / "tokenizer.json"
         if not file.exists():
             raise ValueError(f"{folder} has no tokenizer.json, so text cannot be read")
-        try:
-            self._backend = _Backend.from_file(str(file))
-        except Exception as error:  # the Rust side raises plain Exception
-            raise ValueError(f"{file} is not a readable tokenizer: {error}") from None
-        config = _read_json(folder / "tokenizer_config.json")
+        self._backend, decoder = _backend(file, rows)
+        config = folder / "tokenizer_config.json"
+        settings = _Settings()
+        if config.exists():
+            settings = schema.validate(_Settings, schema.read_json(config), config.name)
         template = folder / "chat_template.jinja"
         self.chat_template = (
-            template.read_text() if template.exists() else config.get("chat_template")
+            template.read_text(encoding="utf-8") if template.exists() else settings.chat_template
         )
+        named = {"bos_token": settings.bos_token, "eos_token": settings.eos_token}
         self._names = {
-            key: value["content"] if isinstance(value, dict) else value
-            for key in ("bos_token", "eos_token")
-            if (value := config.get(key))
+            key: token.content if isinstance(token, _Named) else token
+            for key, token in named.items()
+            if token is not None
         }
         bos = self._names.get("bos_token")
         self.bos_id = None if bos is None else self._backend.token_to_id(bos)
         self._special = {
             i for i, token in self._backend.get_added_tokens_decoder().items() if token.special
         }
-        decoder = json.loads(self._backend.to_str()).get("decoder") or {}
         self._byte_level = "ByteLevel" in json.dumps(decoder)
 
     def encode(self, text: str, *, bos: Bos = "auto") -> list[int]:
@@ -157,8 +182,24 @@ class Tokenizer:
         return ids[0]
 
 
-def _read_json(path: Path) -> dict:
+def _backend(file: Path, rows: int | None) -> tuple[_Backend, Any]:
+    """Return the tokenizer in ``file``, for a model of ``rows`` tokens, and how it decodes."""
+    spec = schema.read_json(file)
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
+        backend = _Backend.from_file(str(file))
+        if rows is not None and any(i >= rows for i in backend.get_added_tokens_decoder()):
+            spec["added_tokens"] = [
+                token
+                for token in spec["added_tokens"]
+                if token["id"] < rows or not token["special"]
+            ]
+            backend = _Backend.from_str(json.dumps(spec))
+    except Exception as error:  # the Rust side raises plain Exception
+        raise ValueError(f"{file} is not a readable tokenizer: {error}") from None
+    ids = {*backend.get_vocab().values(), *backend.encode("").ids}
+    if rows is not None and max(ids, default=0) >= rows:
+        raise ValueError(
+            f"{file} has ids up to {max(ids)}, but the model has {rows} tokens; accepted: the "
+            "tokenizer that the model was trained with"
+        )
+    return backend, spec.get("decoder")

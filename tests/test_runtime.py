@@ -8,7 +8,6 @@ import threading
 import time
 
 import mlx.core as mx
-import mlx_lm.utils
 import numpy as np
 import pytest
 from conftest import CHECKPOINTS, REFERENCE
@@ -16,7 +15,7 @@ from mlx.utils import tree_flatten
 from test_loading import TOKENS
 
 from interp_core import runtime
-from interp_core.models import dialects, loading
+from interp_core.models import checkpoint, dialects
 from interp_core.residual import Part, ResidualStream, Site
 from interp_core.runtime import Cancelled, on_compute_thread, report, submit
 
@@ -214,12 +213,10 @@ def test_the_command_line_never_imports_streamlit_or_torch():
 @on_compute_thread
 def mutations(name: str) -> dict[str, bool]:
     """Run a model with every edit, and tell what is bit for bit as before."""
-    config = loading._read_config(REFERENCE / name)
-    config = dialects.normalise(config, loading._tensor_names(REFERENCE / name))
-    model, config = mlx_lm.utils.load_model(
-        REFERENCE / name, model_config=config, get_model_classes=dialects.model_classes
-    )
-    stream = ResidualStream(model, config["model_type"], config["windows"])
+    config = checkpoint.read_config(REFERENCE / name)
+    model = dialects.build(config)
+    checkpoint.load_weights(model, config, REFERENCE / name)
+    stream = ResidualStream(model, config.model_type, config.windows())
     tokens = mx.array(TOKENS)
 
     def state() -> dict:

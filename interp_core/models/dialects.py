@@ -1,166 +1,74 @@
-"""From checkpoints as they are found to models that agree with the reference.
+"""mlx-lm's models, mended where they differ from transformers.
 
-Two things stand between a folder and mlx-lm: configs come in the forms of transformers 4 and 5,
-and a few mlx-lm models depart from the reference implementation. :func:`normalise` brings every
-config into the form mlx-lm reads; :func:`model_classes` returns mlx-lm's classes, corrected where
-they differ from transformers.
+What a family's config means stands in ``config.py`` and ``families.py``; :func:`build` gives an
+mlx-lm model that computes it: with our rotations, projections as wide and as biased as the config
+says, and the corrections below.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models import gemma, gemma2, gemma3_text, gpt2, gpt_neox
-from mlx_lm.models.rope_utils import initialize_rope
-from mlx_lm.utils import MODEL_REMAPPING
 
-Config = dict[str, Any]
+from interp_core.models.architectures import architecture
+from interp_core.models.config import Config, Gated
+from interp_core.models.families import Gemma2, Gpt2, GptNeoX
 
-_SILU, _TANH_GELU = ("silu", "swish"), ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
-_ACTIVATIONS = {
-    **dict.fromkeys(["llama", "mistral", "qwen2", "qwen3", "olmo2", "phi3"], _SILU),
-    **dict.fromkeys(["gemma", "gemma2", "gemma3_text"], (*_TANH_GELU, "gelu")),
-    "gpt2": _TANH_GELU,
-    "gpt_neox": ("gelu", *_TANH_GELU),
-}
-_NAMES_OF_ACTIVATION = ("hidden_activation", "hidden_act", "activation_function")
-_UNSUPPORTED = {
-    "scale_attn_by_inverse_layer_idx": "attention scaled by layer",
-    "use_bidirectional_attention": "bidirectional attention",
-    "num_local_experts": "a mixture of experts",
-}
-_REQUIRED = {"scale_attn_weights": "unscaled attention"}
+_MODULES = {"mistral": "llama"}
 
 
-def normalise(config: Config, weights: Collection[str]) -> Config:
-    """Return ``config`` in the form mlx-lm reads, with windows and ties spelt out.
-
-    ``weights`` are the names of the checkpoint's tensors: whether it holds an output head decides
-    whether the embedding is tied when the config does not say. Adds ``windows``, one entry per
-    layer: how many positions back its attention sees, or None for all.
-
-    Raises:
-        ValueError: When the config asks for something that would silently be computed wrongly.
-    """
-    config = dict(config)
-    family = config["model_type"]
-    for key, meaning in _UNSUPPORTED.items():
-        if config.get(key):
-            raise ValueError(f"config.json sets {key}: {meaning} is not supported")
-    for key, meaning in _REQUIRED.items():
-        if not config.get(key, True):
-            raise ValueError(f"config.json unsets {key}: {meaning} is not supported")
-    if family == "gemma3_text" and config.get("final_logit_softcapping"):
-        raise ValueError("config.json caps gemma3's logits, which is not supported")
-    activation = next((config[k] for k in _NAMES_OF_ACTIVATION if config.get(k)), None)
-    if activation is not None and activation not in _ACTIVATIONS[family]:
-        raise ValueError(
-            f"config.json has activation {activation!r}; "
-            f"supported for {family}: {', '.join(_ACTIVATIONS[family])}"
-        )
-    _flatten_rope(config, family)
-    n_layers = config.get("num_hidden_layers", config.get("n_layer"))
-    if not isinstance(n_layers, int) or n_layers < 1:
-        raise ValueError("config.json does not say how many layers the model has")
-    config["windows"] = _windows(config, family, n_layers)
-    # Windows are ours to apply; mlx-lm's own handling of them, where it has one, is put to rest.
-    config["layer_types"], config["sliding_window_pattern"] = None, 1
-    has_head = any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in weights)
-    config["tie_word_embeddings"] = not has_head or bool(config.get("tie_word_embeddings", False))
-    if family == "gpt2":
-        config.setdefault("n_ctx", config.get("n_positions"))
-    if family.startswith("qwen3"):
-        config.setdefault("head_dim", 128)
-    return config
+def build(config: Config) -> nn.Module:
+    """Return the mlx-lm model that ``config`` describes; its random weights take no memory yet."""
+    family, ropes = config.model_type, config.ropes()
+    module = importlib.import_module(f"mlx_lm.models.{_MODULES.get(family, family)}")
+    args = module.ModelArgs.from_dict(config.arguments())
+    corrected = _CORRECTED.get(family)
+    model = module.Model(args) if corrected is None else corrected(args, config)
+    for layer, rope in zip(model.layers, ropes, strict=True):
+        attention = getattr(layer, architecture(family).attn)
+        for name, (width_in, width_out, bias) in config.projections().items():
+            setattr(attention, name, nn.Linear(width_in, width_out, bias=bias))
+        if isinstance(config, Gated):
+            attention.head_dim, attention.scale = config.d_head, config.attention_scale
+        if rope is not None:
+            attention.rope = rope
+    return model
 
 
-def _flatten_rope(config: Config, family: str) -> None:
-    """Bring transformers 5's ``rope_parameters`` into the keys of transformers 4."""
-    rope = config.pop("rope_parameters", None) or {}
-    if "sliding_attention" in rope or "full_attention" in rope:
-        local = rope.get("sliding_attention") or {}
-        rope = rope.get("full_attention") or {}
-        if "rope_theta" in local:
-            config["rope_local_base_freq"] = local["rope_theta"]
-    for key in ("rope_theta", "partial_rotary_factor"):
-        if key in rope:
-            config[key] = rope[key]
-    if rope.get("rope_type", "default") != "default":
-        config["rope_scaling"] = {**rope, "type": rope["rope_type"]}
-    elif (config.get("rope_scaling") or {}).get("rope_type") == "default":
-        config["rope_scaling"] = None
-    if family == "gpt_neox":
-        config.setdefault("rotary_emb_base", config.get("rope_theta", 10000))
-        config.setdefault("rotary_pct", config.get("partial_rotary_factor", 0.25))
+def _untie(model: nn.Module, config: Config) -> None:
+    if not config.tie_word_embeddings:
+        model.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
 
-def _windows(config: Config, family: str, n_layers: int) -> list[int | None]:
-    window = config.get("sliding_window")
-    if not window or (family.startswith("qwen") and not config.get("use_sliding_window", False)):
-        return [None] * n_layers
-    kinds = config.get("layer_types")
-    if kinds:
-        slides = [kind == "sliding_attention" for kind in kinds]
-    elif family in ("mistral", "phi3"):
-        slides = [True] * n_layers
-    elif family.startswith("qwen"):
-        first = config.get("max_window_layers", n_layers)
-        slides = [layer >= first for layer in range(n_layers)]
-    elif family == "gemma2":
-        slides = [layer % 2 == 0 for layer in range(n_layers)]
-    elif family == "gemma3_text":
-        period = config.get("sliding_window_pattern") or config.get("_sliding_window_pattern") or 6
-        slides = [(layer + 1) % period != 0 for layer in range(n_layers)]
-    else:
-        slides = [False] * n_layers
-    return [window if slide else None for slide in slides]
-
-
-def model_classes(config: Config) -> tuple[type[nn.Module], type]:
-    """Return the model class and its arguments' class, in the form ``mlx_lm.load_model`` asks."""
-    family = config["model_type"]
-    module = importlib.import_module(f"mlx_lm.models.{MODEL_REMAPPING.get(family, family)}")
-    model = _CORRECTED.get(family)
-    if model is None:
-        return module.Model, module.ModelArgs
-
-    def build(args: Any) -> nn.Module:
-        return model(args, config)
-
-    return build, module.ModelArgs  # type: ignore[return-value]
+def _logits(model: nn.Module, embedding: nn.Embedding, hidden: mx.array) -> mx.array:
+    head = model.lm_head if "lm_head" in model else embedding.as_linear
+    return head(hidden)
 
 
 class _Gpt2(gpt2.Model):
     """Reads weights with and without the ``transformer.`` prefix, any MLP width, an untied head."""
 
-    def __init__(self, args: gpt2.ModelArgs, config: Config) -> None:
+    def __init__(self, args: gpt2.ModelArgs, config: Gpt2) -> None:
         super().__init__(args)
-        width = config.get("n_inner") or 4 * args.n_embd
+        width = config.n_inner or 4 * args.n_embd
         for layer in self.model.h:
             layer.mlp.c_fc = nn.Linear(args.n_embd, width)
             layer.mlp.c_proj = nn.Linear(width, args.n_embd)
-        if not config["tie_word_embeddings"]:
-            self.lm_head = nn.Linear(args.n_embd, args.vocab_size, bias=False)
+        _untie(self, config)
 
     def __call__(self, inputs: mx.array, cache: Any = None) -> mx.array:
-        hidden = self.model(inputs, cache)
-        head = self.lm_head if "lm_head" in self else self.model.wte.as_linear
-        return head(hidden)
+        return _logits(self, self.model.wte, self.model(inputs, cache))
 
     def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
         if any(name.startswith("model.") for name in weights):
             return weights  # an mlx-lm folder: transposed and renamed already
         bare = {name.removeprefix("transformer."): value for name, value in weights.items()}
-        head = bare.pop("lm_head.weight", None)
-        masks = (".attn.bias", ".attn.masked_bias")
-        renamed = super().sanitize({n: v for n, v in bare.items() if not n.endswith(masks)})
-        if head is not None and "lm_head" in self:
-            renamed["lm_head.weight"] = head
-        return renamed
+        head = {name: bare.pop(name) for name in list(bare) if name.startswith("lm_head.")}
+        return super().sanitize(bare) | head
 
 
 class _ExactGeluMLP(gpt_neox.MLP):
@@ -171,11 +79,10 @@ class _ExactGeluMLP(gpt_neox.MLP):
 class _GptNeoX(gpt_neox.Model):
     """Uses the exact GELU where the config does (mlx-lm approximates), any MLP width, a tied head."""
 
-    def __init__(self, args: gpt_neox.ModelArgs, config: Config) -> None:
+    def __init__(self, args: gpt_neox.ModelArgs, config: GptNeoX) -> None:
         super().__init__(args)
-        self._tied = config["tie_word_embeddings"]
-        exact = config.get("hidden_act", "gelu") == "gelu"
-        width = config.get("intermediate_size") or 4 * args.hidden_size
+        self._tied = config.tie_word_embeddings
+        exact, width = config.hidden_act == "gelu", config.intermediate_size
         for layer in self.model.h:
             layer.mlp = _ExactGeluMLP(args) if exact else layer.mlp
             layer.mlp.dense_h_to_4h = nn.Linear(args.hidden_size, width)
@@ -184,7 +91,8 @@ class _GptNeoX(gpt_neox.Model):
     def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
         weights = super().sanitize(weights)
         if self._tied:
-            weights["model.embed_out.weight"] = weights["model.embed_in.weight"]
+            tied = {n: v for n, v in weights.items() if n.startswith("model.embed_in.")}
+            weights |= {n.replace("embed_in", "embed_out"): v for n, v in tied.items()}
         return weights
 
 
@@ -194,12 +102,16 @@ class _TanhGeluMLP(gemma.MLP):
 
 
 class _Gemma(gemma.Model):
-    """Uses the tanh approximation of GELU, as the reference does for every Gemma."""
+    """Uses the tanh approximation of GELU, as the reference does for every Gemma; an untied head."""
 
     def __init__(self, args: gemma.ModelArgs, config: Config) -> None:
         super().__init__(args)
         for layer in self.model.layers:
             layer.mlp = _TanhGeluMLP(args.hidden_size, args.intermediate_size)
+        _untie(self, config)
+
+    def __call__(self, inputs: mx.array, cache: Any = None) -> mx.array:
+        return _logits(self, self.model.embed_tokens, self.model(inputs, cache))
 
 
 def scaled_dot_product_attention(
@@ -250,27 +162,28 @@ class _Gemma2Attention(gemma2.Attention):
 
 
 class _Gemma2(gemma2.Model):
-    """Runs attention through :func:`scaled_dot_product_attention`, so its pattern can be seen."""
+    """Attention through :func:`scaled_dot_product_attention`, so its pattern can be seen.
 
-    def __init__(self, args: gemma2.ModelArgs, config: Config) -> None:
+    Soft-caps may be null, and the head untied.
+    """
+
+    def __init__(self, args: gemma2.ModelArgs, config: Gemma2) -> None:
         super().__init__(args)
         for layer in self.model.layers:
             layer.self_attn = _Gemma2Attention(args)
+        _untie(self, config)
+
+    def __call__(self, inputs: mx.array, cache: Any = None) -> mx.array:
+        logits = _logits(self, self.model.embed_tokens, self.model(inputs, cache))
+        cap = self.final_logit_softcapping
+        return logits if cap is None else mx.tanh(logits / cap) * cap
 
 
 class _Gemma3(gemma3_text.Model):
-    """Local layers wherever the config has them, and an embedding scaled in its own precision.
-
-    mlx-lm expects one global layer at a fixed period, and rounds the scale to bfloat16.
-    """
+    """An embedding scaled in its own precision; mlx-lm rounds the scale to bfloat16."""
 
     def __init__(self, args: gemma3_text.ModelArgs, config: Config) -> None:
         super().__init__(args)
-        for layer, window in zip(self.model.layers, config["windows"], strict=True):
-            if window is not None:
-                layer.self_attn.rope = initialize_rope(
-                    args.head_dim, args.rope_local_base_freq, traditional=False
-                )
 
     def __call__(self, inputs: mx.array, cache: Any = None) -> mx.array:  # type: ignore[override]
         hidden = self.model.embed_tokens(inputs)

@@ -6,16 +6,15 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
-from interp_core.models import catalogue, default, gguf
-from interp_core.models.architectures import architecture
+from interp_core.models import catalogue, checkpoint, default, gguf
 from interp_core.models.catalogue import DEFAULT, KnownModel
+from interp_core.models.config import Config
 from interp_core.models.language_model import LanguageModel, ModelInfo
 from interp_core.paths import cache_dir
 from interp_core.residual import ResidualStream
@@ -109,23 +108,19 @@ def _fetch_from_hub(hub: str) -> Path:
 
 def _load(folder: Path, known: KnownModel | None) -> LanguageModel:
     report("reading weights", 0, 0)
-    config = _read_config(folder)
-    architecture(config["model_type"])
-    names = _tensor_names(folder)
+    config = checkpoint.read_config(folder)
+    tokenizer = None
+    if (folder / "tokenizer.json").exists():
+        tokenizer = Tokenizer(folder, config.vocab_size)
     # mlx-lm brings transformers, which takes seconds to import: only when a model is loaded.
-    import mlx_lm.utils
-
     from interp_core.models import dialects
 
-    config = dialects.normalise(config, names)
-    model, config = mlx_lm.utils.load_model(
-        folder, model_config=config, get_model_classes=dialects.model_classes
-    )
+    model = dialects.build(config)
+    checkpoint.load_weights(model, config, folder)
     stored = _stored_precision(folder, config, model)
     if device() == "cpu":
         model.set_dtype(mx.float32)  # half precision is 12 to 30 times slower on CPUs
-    model.eval()
-    stream = ResidualStream(model, config["model_type"], config["windows"])
+    stream = ResidualStream(model, config.model_type, config.windows())
     report("checking the stream against the model", 0, 0)
     _self_check(model, stream)
     info = _info(folder, known, config, model, stream, stored)
@@ -140,39 +135,7 @@ def _load(folder: Path, known: KnownModel | None) -> LanguageModel:
                 info.context,
             )
         )
-    tokenizer = Tokenizer(folder) if (folder / "tokenizer.json").exists() else None
     return LanguageModel(info, stream, tokenizer)
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text())
-    except FileNotFoundError:
-        raise ModelError(f"{folder} has no config.json; accepted: a Hugging Face folder") from None
-    except ValueError as error:
-        raise ModelError(f"{file} is not JSON: {error}") from None
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise ModelError(f"{file} names no model_type")
-    return config
-
-
-def _tensor_names(folder: Path) -> list[str]:
-    """Return the names of a folder's tensors, which also shows that its files are whole."""
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise ModelError(
-            f"{folder} holds no model*.safetensors; weights are read from safetensors or GGUF, "
-            "never unpickled"
-        )
-    names: list[str] = []
-    for file in files:
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                names += tensors.keys()
-        except SafetensorError as error:
-            raise ModelError(f"{file} is damaged or cut short: {error}") from None
-    return names
 
 
 def _self_check(model: nn.Module, stream: ResidualStream) -> None:
@@ -196,11 +159,11 @@ def _self_check(model: nn.Module, stream: ResidualStream) -> None:
         )
 
 
-def _stored_precision(folder: Path, config: dict[str, Any], model: nn.Module) -> str:
+def _stored_precision(folder: Path, config: Config, model: nn.Module) -> str:
     if (folder / "lensbook.json").exists():
         return "4-bit (GGUF Q4_1)" if folder.name == DEFAULT else "GGUF"
-    if quantisation := config.get("quantization"):
-        return f"{quantisation['bits']}-bit"
+    if config.quantization is not None:
+        return f"{config.quantization.bits}-bit"
     weights: list[tuple[str, mx.array]] = tree_flatten(model.parameters())
     kinds = {str(array.dtype).removeprefix("mlx.core.") for _, array in weights}
     return ", ".join(sorted(kinds))
@@ -209,23 +172,22 @@ def _stored_precision(folder: Path, config: dict[str, Any], model: nn.Module) ->
 def _info(
     folder: Path,
     known: KnownModel | None,
-    config: dict[str, Any],
+    config: Config,
     model: nn.Module,
     stream: ResidualStream,
     stored: str,
 ) -> ModelInfo:
     digest = weights_sha256(folder)
-    heads = config.get("num_attention_heads", config.get("n_head"))
     embedding = stream.embed(mx.zeros((1, 1), mx.int32))
     return ModelInfo(
         id=known.id if known else f"{folder.name.split('@')[0]}@{digest[:8]}",
         source=known.source if known else str(folder),
-        model_type=config["model_type"],
+        model_type=config.model_type,
         n_layers=stream.n_layers,
         d_model=embedding.shape[-1],
-        n_heads=heads,
+        n_heads=config.num_attention_heads,
         d_vocab=stream.unembed(embedding).shape[-1],
-        context=int(config.get("max_position_embeddings") or config.get("n_positions") or 2048),
+        context=config.context,
         dtype=str(embedding.dtype).removeprefix("mlx.core."),
         weights=stored,
         weights_sha256=digest,

@@ -61,16 +61,26 @@ def rope(theta, **more):
     return dict(rope_parameters=dict(rope_type="default", rope_theta=float(theta)) | more)
 
 
-def gemma3_rope(global_theta, local_theta):
+def gemma3_rope(global_theta, local_theta, **scaled):
+    """Scaling of either kind of layer goes by its name."""
     thetas = dict(full_attention=global_theta, sliding_attention=local_theta)
     return dict(
-        rope_parameters={kind: rope(theta)["rope_parameters"] for kind, theta in thetas.items()}
+        rope_parameters={
+            kind: rope(theta, **scaled.get(kind, {}))["rope_parameters"]
+            for kind, theta in thetas.items()
+        }
     )
 
 
 # Of the four frequencies one is kept, one smoothed and two divided by the factor.
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
 LLAMA3_ROPE = rope(2000, **LLAMA3, original_max_position_embeddings=64)
+
+LINEAR = dict(rope_type="linear", factor=4.0)
+# Frequencies are interpolated from the first to the last, not at its ends only.
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)
+YARN |= dict(beta_fast=2.0, beta_slow=0.2)
+LONG = dict(rope_type="longrope", short_factor=[1.0, 1.5], long_factor=[2.0, 3.0])
 
 TIED, UNTIED = dict(tie_word_embeddings=True), dict(tie_word_embeddings=False)
 
@@ -81,6 +91,7 @@ VARIANTS = {
     "llama_rope_scaled": ("llama", WIDE | TIED | LLAMA3_ROPE | dict(max_position_embeddings=512)),
     "llama_v4": ("llama", PLAIN | TIED | rope(500000)),
     "llama_sharded": ("llama", PLAIN | UNTIED),
+    "llama_yarn": ("llama", WIDE | TIED | rope(2000, **YARN, attention_factor=0.6)),
     "mistral": ("mistral", WIDE | UNTIED | dict(sliding_window=None)),
     "mistral_windowed": ("mistral", WIDE | TIED | dict(sliding_window=5)),
     "qwen2": ("qwen2", PLAIN | DEEP | TIED),
@@ -88,14 +99,26 @@ VARIANTS = {
         "qwen2",
         PLAIN | UNTIED | dict(use_sliding_window=True, sliding_window=5, max_window_layers=1),
     ),
+    "qwen2_wide": ("qwen2", PLAIN | TIED | dict(head_dim=8) | rope(2000, **LINEAR)),
     "qwen3": ("qwen3", WIDE | DEEP | UNTIED),
     "qwen3_tied": ("qwen3", WIDE | TIED),
     "qwen3_v4": ("qwen3", WIDE | TIED | rope(500000)),
+    "qwen3_biased": (
+        "qwen3",
+        (WIDE | TIED | dict(attention_bias=True))
+        | rope(2000, **YARN, mscale=1.5, mscale_all_dim=0.7, truncate=False),
+    ),
     "gemma": ("gemma", GEMMA | DEEP),
+    "gemma_untied": ("gemma", GEMMA | UNTIED | dict(attention_bias=True)),
     "gemma2": (
         "gemma2",
         (GEMMA | DEEP | dict(sliding_window=5, query_pre_attn_scalar=12))
         | dict(attn_logit_softcapping=2.0, final_logit_softcapping=2.0),
+    ),
+    "gemma2_uncapped": (
+        "gemma2",
+        (GEMMA | UNTIED | dict(sliding_window=5, attention_bias=True, query_pre_attn_scalar=12))
+        | dict(attn_logit_softcapping=None, final_logit_softcapping=None),
     ),
     "gemma3_text": (
         "gemma3_text",
@@ -107,6 +130,12 @@ VARIANTS = {
         (GEMMA3 | UNTIED | gemma3_rope(1000000, 10000))
         | dict(layer_types=["full_attention", "sliding_attention", "sliding_attention"]),
     ),
+    "gemma3_scaled": (
+        "gemma3_text",
+        (GEMMA3 | dict(attention_bias=True))
+        | gemma3_rope(20000, 500, full_attention=LINEAR, sliding_attention=YARN)
+        | dict(layer_types=["sliding_attention", "full_attention", "sliding_attention"]),
+    ),
     "gemma3_v4": (
         "gemma3_text",
         (GEMMA3 | gemma3_rope(20000, 500))
@@ -117,11 +146,21 @@ VARIANTS = {
     "olmo2_v4": ("olmo2", PLAIN | TIED | rope(500000)),
     "phi3": ("phi3", THREE_HEADS | DEEP | UNTIED | rope(10000, partial_rotary_factor=0.5)),
     "phi3_tied": ("phi3", THREE_HEADS | TIED),
+    "phi3_long": (
+        "phi3",
+        (THREE_HEADS | TIED | dict(max_position_embeddings=64))
+        | dict(original_max_position_embeddings=16)
+        | rope(2000, partial_rotary_factor=0.5, **LONG),
+    ),
     "phi3_v4": ("phi3", THREE_HEADS | TIED | rope(500, partial_rotary_factor=0.5)),
     "gpt2": ("gpt2", GPT2 | dict(n_layer=3)),
     "gpt2_bare": ("gpt2", GPT2 | dict(n_inner=None)),
     "gpt2_untied": ("gpt2", GPT2 | UNTIED),
     "gpt_neox": ("gpt_neox", NEOX | DEEP | rope(10000, partial_rotary_factor=0.25)),
+    "gpt_neox_scaled": (
+        "gpt_neox",
+        NEOX | dict(attention_bias=False) | rope(500, partial_rotary_factor=0.5, **LINEAR),
+    ),
     "gpt_neox_v4": ("gpt_neox", NEOX | rope(500, partial_rotary_factor=0.5)),
     "gpt_neox_sequential": (
         "gpt_neox",
