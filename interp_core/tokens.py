@@ -17,6 +17,12 @@ from tokenizers import Tokenizer as _Backend
 from interp_core.models import schema
 
 Bos = bool | Literal["auto"]
+Habit = Literal["tokenizer", "bos", "document"]
+"""What ``auto`` puts in front of a text: what the tokenizer does, its BOS, or the token that stood
+between documents in training."""
+
+_BETWEEN_DOCUMENTS = ("<|endoftext|>",)
+"""Texts of such tokens, which a chat model may call neither BOS nor EOS."""
 
 
 @functools.cache
@@ -90,26 +96,54 @@ class Tokenizer:
         self._special = {
             i for i, token in self._backend.get_added_tokens_decoder().items() if token.special
         }
+        probe = self._backend.encode("a")
+        plain = probe.special_tokens_mask.index(0) if 0 in probe.special_tokens_mask else 0
+        self._own_front = probe.ids[:plain]
         self._byte_level = "ByteLevel" in json.dumps(decoder)
 
-    def encode(self, text: str, *, bos: Bos = "auto") -> list[int]:
-        """Return the ids of ``text``.
+    def front(self, choice: Bos | str, auto: Habit) -> list[int]:
+        """Return the ids that stand in front of a text; every paper asks here.
 
-        ``bos``: ``"auto"`` does as the tokenizer was made to, ``True`` puts a BOS in front and
-        ``False`` leaves it out; there is never more than one.
+        Args:
+            choice: ``False`` or ``"none"`` for nothing, ``True`` for the BOS, the text of a special
+                token for that one, or ``"auto"``.
+            auto: What ``"auto"`` means for this kind of text. ``"document"`` falls back on the
+                BOS; a tokenizer without one puts nothing.
 
         Raises:
-            ValueError: When a BOS is asked for and the tokenizer has none.
+            ValueError: When the tokenizer has no such token.
         """
-        ids = self._backend.encode(text, add_special_tokens=bos == "auto").ids
-        if bos is True:
+        if choice is False or choice == "none":
+            return []
+        special = self.special
+        if choice == "auto":
+            if auto == "tokenizer":
+                return self._own_front
+            known = [special[text] for text in _BETWEEN_DOCUMENTS if text in special]
+            bos = [] if self.bos_id is None else [self.bos_id]
+            return known[:1] or bos if auto == "document" else bos
+        if choice is True:
             if self.bos_id is None:
                 raise ValueError(
                     "bos: this model's tokenizer has no BOS token; accepted: auto, false"
                 )
-            if ids[:1] != [self.bos_id]:
-                ids = [self.bos_id, *ids]
-        return ids
+            return [self.bos_id]
+        if choice not in special:
+            some = ", ".join(list(special)[:8])
+            raise ValueError(f"start: {choice!r} is not accepted; accepted: auto, none, {some}")
+        return [special[choice]]
+
+    def encode(self, text: str, *, bos: Bos = "auto") -> list[int]:
+        """Return the ids of ``text``, behind what :meth:`front` puts there by the tokenizer's habit.
+
+        A text that begins with it already gets no second one.
+
+        Raises:
+            ValueError: When a BOS is asked for and the tokenizer has none.
+        """
+        front = self.front(bos, auto="tokenizer")
+        ids = self._backend.encode(text, add_special_tokens=False).ids
+        return ids if ids[: len(front)] == front else front + ids
 
     def offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the ids of ``text``, none added, and where each begins and ends in it."""
@@ -144,12 +178,7 @@ class Tokenizer:
 
     def prompt(self, text: str, *, chat: bool = False, bos: Bos = "auto") -> list[int]:
         """Return the ids of a prompt, in the chat format when ``chat``."""
-        if not chat:
-            return self.encode(text, bos=bos)
-        written = self.chat(text)
-        # A template that writes its own BOS must not get a second one.
-        own = self._names.get("bos_token")
-        return self.encode(written, bos=False if own and written.startswith(own) else bos)
+        return self.encode(self.chat(text) if chat else text, bos=bos)
 
     def text(self, token_id: int) -> str:
         """Return a token as it stands in text (see :class:`Token`)."""

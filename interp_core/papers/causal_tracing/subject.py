@@ -10,9 +10,6 @@ from interp_core.papers.causal_tracing.params import MAX_TOKENS, Params
 from interp_core.params import ParameterError
 from interp_core.tokens import Tokenizer
 
-_TEXT_STARTS = ("<|endoftext|>",)
-"""Tokens that stood between documents in training, whatever a chat model calls its BOS."""
-
 
 @dataclass(frozen=True)
 class Located:
@@ -57,16 +54,10 @@ def start_ids(tokenizer: Tokenizer, start: str) -> list[int]:
     Raises:
         ParameterError: When ``start`` is not one special token of the tokenizer.
     """
-    special = tokenizer.special
-    if start == "none":
-        return []
-    if start == "auto":
-        known = [special[text] for text in _TEXT_STARTS if text in special]
-        return known[:1] or ([] if tokenizer.bos_id is None else [tokenizer.bos_id])
-    if start not in special:
-        some = ", ".join(list(special)[:8])
-        raise ParameterError(f"start: {start!r} is not accepted; accepted: auto, none, {some}")
-    return [special[start]]
+    try:
+        return tokenizer.front(start, auto="document")
+    except ValueError as error:
+        raise ParameterError(str(error)) from None
 
 
 def guess(prompt: str) -> str:

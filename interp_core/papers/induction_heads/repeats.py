@@ -78,11 +78,9 @@ def start_of(model: LanguageModel, bos: Bos) -> list[int]:
     Raises:
         ParameterError: When the tokenizer's BOS is asked for and it has none.
     """
-    tokenizer = model.tokenizer
-    if bos is False or tokenizer is None:
+    if model.tokenizer is None:
         return []
-    if tokenizer.bos_id is not None:
-        return [tokenizer.bos_id]
-    if bos is True:
-        raise ParameterError("bos: this model's tokenizer has no BOS token; accepted: auto, false")
-    return []
+    try:
+        return model.tokenizer.front(bos, auto="bos")
+    except ValueError as error:
+        raise ParameterError(str(error)) from None
