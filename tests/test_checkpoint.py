@@ -79,6 +79,9 @@ def test_keys_that_change_no_number_or_say_nothing_are_read_over(tmp_path):
     folder = copy_of("llama", tmp_path / "model")
     set_config(use_mrope=False, sliding_window=None, transformers_version="6", top_k=3)(folder)
     assert load_model(folder).info.n_layers == 3
+    folder = copy_of("phi3_long", tmp_path / "phi4")  # whose configs say these
+    set_config(full_attn_mod=1, interpolate_factor=1, lm_head_bias=False)(folder)
+    assert load_model(folder).info.n_layers == 2
 
 
 def test_weights_of_whole_numbers_are_refused(tmp_path):

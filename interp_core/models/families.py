@@ -118,6 +118,8 @@ class Phi3(Windowed):
     rms_norm_eps: Epsilon = 1e-5
     partial_rotary_factor: Share | None = None
     sliding_window: Positions | None = None
+    full_attn_mod: Literal[1] = 1
+    interpolate_factor: Literal[1] = 1
 
     @model_validator(mode="after")
     def _check_kind(self) -> Phi3:
