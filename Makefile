@@ -15,6 +15,7 @@ app: $(VENV)/.app ## open Lensbook in the browser
 test: $(VENV)/.app $(VENV)/.test lint ## run every test, browser included
 	@$(PY) -m interp_core models --fetch SmolLM2-135M-Instruct > /dev/null
 	@sh scripts/install_browser.sh $(PY)
+	@sh scripts/install_qemu.sh
 	@$(PY) -m pytest
 
 lint: $(VENV)/.test

@@ -3,32 +3,49 @@
 MLX's Linux CPU wheel carries the reference BLAS, some fifty times slower than OpenBLAS. The
 dynamic linker takes ``cblas_sgemm`` from the first library that offers it globally, so a fast
 CBLAS loaded with ``RTLD_GLOBAL`` *before* ``mlx.core`` serves MLX too, and MLX is left as it is.
+
+A library may load and yet end the process at its first product, where it was built for another
+processor. So each is first tried in a process of its own (``blas_check.py``), once per library and
+processor; ``blas_libraries.py`` finds the libraries.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
+import json
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
-from interp_core.paths import cache_dir
+from interp_core.blas_libraries import LIBRARIES, Library, stamp
+from interp_core.paths import cache_dir, save_bytes
 
 chosen = "MLX's own"
 """Which BLAS MLX uses, in words, for ``doctor`` and provenance."""
+
+passed_over: dict[str, str] = {}
+"""Why each library that was tried before the chosen one does not serve."""
+
+PATIENCE = 30.0
+"""Seconds after which a check that has not ended counts as hanging; it takes half a second."""
+
+_CHECK = Path(__file__).with_name("blas_check.py")
+_KERNEL_LINES = ("vendor_id", "cpu family", "model", "flags", "CPU", "Features")
 
 
 def use_fast_blas() -> None:
     """Put OpenBLAS under MLX, on Linux without CUDA only; elsewhere MLX is fast as it is.
 
-    Tries the ``cmeel-openblas`` wheel, then the system's ``libopenblas.so.0``. Where neither loads,
-    MLX still works, slowly, and :data:`chosen` says so.
+    Takes the first of ``LIBRARIES`` that multiplies rightly on this processor. Where none does, MLX
+    still works, slowly: a warning and :data:`chosen` say so, :data:`passed_over` says why.
     """
     global chosen
     if sys.platform != "linux" or not _mlx_is_cpu_only():
@@ -43,14 +60,22 @@ def use_fast_blas() -> None:
         return
     # Idle BLAS threads sleep at once instead of spinning on the cores that numpy needs.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "12")
-    for name, load in (("cmeel-openblas", _load_wheel), ("system OpenBLAS", _load_system)):
+    for library in LIBRARIES:
         try:
-            load()
-        except OSError:
+            with _folder() as folder:
+                _load(library, folder)
+        except OSError as error:
+            passed_over[library.name] = " ".join(str(error).split())
             continue
-        chosen = name
+        chosen = library.name
         return
-    chosen = "MLX's reference BLAS (slow: neither cmeel-openblas nor libopenblas.so.0 loads)"
+    chosen = "MLX's reference BLAS (slow)"
+    reasons = "; ".join(f"{name}: {why}" for name, why in passed_over.items())
+    warnings.warn(
+        f"matrix products are some 60 times as slow as they could be, as no fast BLAS serves here "
+        f"({reasons})",
+        stacklevel=3,
+    )
 
 
 def _mlx_is_cpu_only() -> bool:
@@ -60,43 +85,70 @@ def _mlx_is_cpu_only() -> bool:
         return False
 
 
-def _load_system() -> None:
-    ctypes.CDLL("libopenblas.so.0", mode=ctypes.RTLD_GLOBAL)
-
-
-def _load_wheel() -> None:
-    site = Path(find_spec("mlx").submodule_search_locations[0]).parent  # type: ignore[union-attr, index]
-    library = site / "cmeel.prefix" / "lib" / "libopenblas.so.0"
-    if not library.exists():
-        raise OSError(f"{library} is not installed")
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Open the folder of copies and outcomes, or a passing one where the cache is not writable."""
     try:
-        ctypes.CDLL("libgfortran.so.5")
+        folder = cache_dir("blas")
+        writable = os.access(folder, os.W_OK)
     except OSError:
-        _lend_gfortran(site / "mlx_cpu.libs")
-    ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+        writable = False
+    if writable:
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="lensbook-") as passing:
+            yield Path(passing)
 
 
-def _lend_gfortran(bundled: Path) -> None:
-    """Give OpenBLAS the Fortran runtime that MLX's wheel bundles, on systems without one.
+def _load(library: Library, folder: Path) -> None:
+    """Load a library for all that come after it; OSError says why it does not serve."""
+    key = json.dumps([library.name, library.identity(), _processor()])
+    record = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    outcome = _recall(record)
+    if outcome is None:
+        outcome = _try(library, folder)
+        with contextlib.suppress(OSError):
+            save_bytes(record, json.dumps(outcome).encode())
+    if outcome["fault"]:
+        raise OSError(outcome["fault"])
+    ctypes.CDLL(outcome["file"], mode=ctypes.RTLD_GLOBAL)
 
-    The wheel's copy bears a mangled name, and the linker satisfies ``libgfortran.so.5`` only by a
-    library of that name: so a copy is renamed inside (same length, padded) and loaded first.
-    """
-    source = next(bundled.glob("libgfortran-*"), None)
-    if source is None:
-        raise OSError("no Fortran runtime to lend")
-    for quadmath in bundled.glob("libquadmath-*"):
-        ctypes.CDLL(str(quadmath))
-    lent = cache_dir("blas") / source.name
-    if not lent.exists():
-        mangled = source.name.encode() + b"\0"
-        renamed = source.read_bytes().replace(
-            mangled, b"libgfortran.so.5".ljust(len(mangled), b"\0")
-        )
-        with tempfile.NamedTemporaryFile(dir=lent.parent, delete=False) as file:
-            file.write(renamed)
-        os.replace(file.name, lent)
-    ctypes.CDLL(str(lent))
+
+def _processor() -> str:
+    """Return what OpenBLAS goes by when it picks its kernels."""
+    lines = [os.environ.get("OPENBLAS_CORETYPE", "")]
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        for line in file:
+            if not line.strip():
+                break  # the first processor stands for all
+            if line.startswith(_KERNEL_LINES):
+                lines.append(line)
+    return "".join(lines)
+
+
+def _recall(record: Path) -> dict | None:
+    """Return the kept outcome, if it can be read and the file it tells of is still the same."""
+    try:
+        outcome = json.loads(record.read_bytes())
+        same = bool(outcome["fault"]) or stamp(Path(outcome["file"])) == outcome["stamp"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return outcome if same else None
+
+
+def _try(library: Library, folder: Path) -> dict:
+    """Check a library in a process of its own; return the file to load, or what is wrong."""
+    command = [sys.executable, "-P", str(_CHECK), library.prepare(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return {"fault": f"hangs: no product within {PATIENCE:.0f} s"}
+    if done.returncode < 0:
+        return {"fault": f"ends the process: {signal.strsignal(-done.returncode)}"}
+    if done.returncode > 0:
+        return {"fault": done.stderr.strip().rpartition("\n")[2] or "the check failed"}
+    file = done.stdout.strip()
+    return {"fault": "", "file": file, "stamp": stamp(Path(file))}
 
 
 @contextlib.contextmanager

@@ -49,11 +49,12 @@ def report() -> str:
     ready = [model.id for model in catalogue.models().values() if model.fingerprint]
     if not default.folder().exists():
         ready.remove(catalogue.DEFAULT)
+    passed = [f"passed over {name}: {why}" for name, why in blas.passed_over.items()]
     quarto = shutil.which("quarto")
     lines = {
         "system": f"{platform.platform()}, Python {platform.python_version()}",
         "device": device(),
-        "BLAS": blas.chosen,
+        "BLAS": "; ".join([blas.chosen, *passed]),
         "matrix product": f"{gflops():.0f} GFLOP/s (1024 x 576 x 1536, float32)",
         "cache": f"{cache} ({size:.2f} GB; {shutil.disk_usage(cache).free / 1e9:.0f} GB free)",
         "models ready": ", ".join(ready) or "none yet",

@@ -26,3 +26,10 @@ def save_array(file: Path, array: np.ndarray) -> None:
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as partial:
         np.save(partial, array, allow_pickle=False)
     os.replace(partial.name, file)
+
+
+def save_bytes(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as partial:
+        partial.write(content)
+    os.replace(partial.name, file)
