@@ -45,19 +45,31 @@ def small(monkeypatch):
 
 
 EDIT = Params(prompt="Bob is in", subject="Bob", answer="q", new_object="w", edit=True, layer=1)
+
+
+@pytest.fixture
+def unpenalised(monkeypatch):
+    """Leave the new value's length free: random models' answers hardly depend on any value."""
+    monkeypatch.setattr(rome, "DECAY", 0.0)
+
+
+def edit_of(name: str, **changes) -> Params:
+    """Return the edit; in Gemma's block 1, the subject is out of the last block's window."""
+    return dataclasses.replace(EDIT, layer=0 if name == "gemma2" else 1, **changes)
+
+
 TOKENS = [[5, 9, 70, 33, 41, 80]]
 
 
 @on_compute_thread
-def updated(model, covariance: str) -> dict[str, np.ndarray]:
-    params = dataclasses.replace(EDIT, covariance=covariance)
+def updated(model, params: Params) -> dict[str, np.ndarray]:
     stream = model.stream
     before = np.array(stream.run(mx.array(TOKENS)).logits)
-    update = edit._update(model, params, locate(model, params), 1, "w")
+    update = edit._update(model, params, locate(model, params), params.layer, "w")
     view = update.apply(stream)
     after = np.array(view.run(mx.array(TOKENS)).logits)
     keys = mx.random.normal((16, update.key.size), key=mx.random.key(2))
-    down, edited = stream.blocks[1].down, view.blocks[1].down
+    down, edited = (each.blocks[params.layer].down for each in (stream, view))
     return {
         "before": before,
         "view": after,
@@ -72,8 +84,8 @@ def updated(model, covariance: str) -> dict[str, np.ndarray]:
 
 
 @every_family
-def test_the_edit_gives_the_key_its_value_by_a_rank_one_change(tiny, name):
-    found = {c: updated(tiny(name), c) for c in ("text", "identity")}
+def test_the_edit_gives_the_key_its_value_by_a_rank_one_change(tiny, name, unpenalised):
+    found = {c: updated(tiny(name), edit_of(name, covariance=c)) for c in ("text", "identity")}
     for each in found.values():
         assert gap(each["given"], each["value"]) < 1e-3
         assert gap(each["old"], each["value"]) > 1e-2
@@ -87,12 +99,35 @@ def test_the_edit_gives_the_key_its_value_by_a_rank_one_change(tiny, name):
 
 
 @every_family
-def test_the_new_object_becomes_likelier(tiny, name):
-    result = causal_tracing.run(tiny(name), EDIT, findings=False)
+def test_the_new_object_becomes_likelier(tiny, name, unpenalised):
+    result = causal_tracing.run(tiny(name), edit_of(name), findings=False)
     assert isinstance(result, Edit) and result.rank == 1 and result.key_gap < 1e-3
-    assert result.new_probability[0, 1] > result.new_probability[0, 0]
+    assert result.new_probability[0, 1] > 1.2 * result.new_probability[0, 0]
     again = Edit.from_bytes(result.to_bytes())
     assert again.frames["edit"].equals(result.frames["edit"])
+
+
+def test_a_value_that_cannot_reach_the_answer_is_left_as_it_is(tiny):
+    result = causal_tracing.run(tiny("gemma2"), EDIT, findings=False)
+    assert result.summary["kept_step"] == 0 and len(result.losses) == rome.STEPS
+    assert (result.rank, result.delta_norm) == (0, 0)
+    np.testing.assert_array_equal(result.new_probability[:, 1], result.new_probability[:, 0])
+    (title,) = (chart.title for name, chart in result.charts().items() if name == "search")
+    assert "at step 0, whose value is kept" in " ".join(title.subtitle)
+
+
+def test_the_search_keeps_the_step_of_least_loss():
+    losses = iter([3.0, 4.0, 1.0, 2.0, *[2.5] * rome.STEPS])
+    seen = []
+
+    def value_and_grad(delta):
+        seen.append(np.array(delta))
+        return mx.array(next(losses)), mx.array([1.0, -1.0])
+
+    found, kept = on_compute_thread(rome._descend)(value_and_grad, mx.zeros(2), 100.0)
+    assert len(kept) == rome.STEPS and int(np.argmin(kept)) == 2
+    np.testing.assert_array_equal(found, seen[2])
+    assert gap(seen[2], seen[-1]) > 0.5
 
 
 @every_family

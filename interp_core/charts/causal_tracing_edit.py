@@ -121,8 +121,11 @@ def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
 def search(edit: Edit) -> alt.Chart:
     """Return the loss of the search for the new value, by step."""
     frame = edit.frames["search"]
-    ends = [float(edit.losses[i]) for i in (0, -1)] if len(edit.losses) else []
-    fall = "From {:.2f} to {:.2f} nats.".format(*ends) if ends else "No step was taken."
+    ends = [float(edit.losses[0]), float(edit.losses.min())] if len(edit.losses) else []
+    fall = "No step was taken."
+    if ends:
+        kept = int(edit.losses.argmin())
+        fall = f"From {ends[0]:.2f} to {ends[1]:.2f} nats at step {kept}, whose value is kept."
     heading = title(
         f"Loss of the search for the value that says “{shown(edit.new)}”, by step",
         f"{fall} The loss is of the new object after several prefixes, with its penalties.",

@@ -136,7 +136,7 @@ class Edit(Result):
     """One fact rewritten, and what became of other prompts."""
 
     paper: ClassVar[str] = "causal-tracing"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     unsaved: ClassVar[frozenset[str]] = frozenset({"scores"})
 
     params: Params
@@ -158,7 +158,7 @@ class Edit(Result):
     continuations: tuple[tuple[str, str], ...]
     """[prompt][before/after] what the model writes, always the likeliest token; of the first few."""
     losses: np.ndarray
-    """[step] of the search for v*, nats."""
+    """[step] of the search for v*, nats; the value of the least was kept."""
     key_gap: float
     """|W' k* - v*| / |v*|"""
     rank: int
@@ -213,6 +213,7 @@ class Edit(Result):
             "key_gap": self.key_gap,
             "rank": self.rank,
             "steps": len(self.losses),
+            "kept_step": int(self.losses.argmin()),
         }
 
     @property

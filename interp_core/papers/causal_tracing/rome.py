@@ -115,7 +115,12 @@ def _solve(moment: np.ndarray, key: np.ndarray) -> np.ndarray:
 def _search(
     stream: ResidualStream, given: Contexts, layer: int, resid: mx.array, before: mx.array
 ) -> tuple[mx.array, tuple[float, ...]]:
-    """Return what to add to the value, [d_model], by gradient descent (equation 4)."""
+    """Return what to add to the value, [d_model], by gradient descent (equation 4), and the losses.
+
+    The released code adds what its last step found. Early steps are long and the loss need not fall
+    at each, so this is what the step of least loss found; where no step is better than adding
+    nothing, that is nothing.
+    """
     n, length = given.tokens.shape
     where = np.arange(length)[None] == given.subject[:, None]
     mask = mx.array(where[..., None].astype(np.float32)).astype(stream.dtype)
@@ -152,11 +157,13 @@ def _descend(
 ) -> tuple[mx.array, tuple[float, ...]]:
     optimizer = optim.Adam(learning_rate=RATE, bias_correction=True)
     state = {"delta": mx.zeros_like(like)}
-    losses: list[float] = []
+    best, losses = state["delta"], []
     for step in range(STEPS):
         report("searching the value", step, STEPS)
         value, grad = value_and_grad(state["delta"])
         losses.append(float(value.item()))
+        if losses.index(min(losses)) == step:
+            best = state["delta"]
         if losses[-1] < ENOUGH or step == STEPS - 1:
             break
         state = optimizer.apply_gradients({"delta": grad}, state)
@@ -164,7 +171,7 @@ def _descend(
         if norm > limit:
             state["delta"] = state["delta"] * (limit / norm)
         mx.eval(state)
-    return state["delta"], tuple(losses)
+    return best, tuple(losses)
 
 
 def _norm(x: mx.array) -> mx.array:
