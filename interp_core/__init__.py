@@ -1,6 +1,10 @@
 """Mechanistic interpretability on the reader's own model: the analyses behind Lensbook."""
 
-from interp_core.blas import use_fast_blas
+from interp_core import interrupt
+
+interrupt.quit_while_starting()  # before the imports that take long
+
+from interp_core.blas import use_fast_blas  # noqa: E402
 
 use_fast_blas()  # must come before anything imports mlx
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from tqdm import tqdm
 
-from interp_core import doctor, exports, links
+from interp_core import doctor, exports, interrupt, links
 from interp_core.models import catalogue
 from interp_core.models.loading import load_model
 from interp_core.papers import PAPERS, Paper, obtain, stored
@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, 2 on bad input, 130 when interrupted."""
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        with interrupt.raised():
+            options.command(options)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has seen enough
         return 0
