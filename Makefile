@@ -1,16 +1,20 @@
 # Each target does its own set-up and can be run again.
 PYTHON ?= python3
+HOST := 127.0.0.1
 PORT ?= 8501
 VENV := .venv
 PY := $(VENV)/bin/python
+INSTALL := $(PY) -m pip install -q --disable-pip-version-check -c requirements.lock
 
-.PHONY: app test lint report bench results clean
+.PHONY: app test lint report bench results lock clean
 
 app: $(VENV)/.app ## open Lensbook in the browser
 	@echo "== the default model (93 MB, fetched and converted once)"
 	@$(PY) -m interp_core models --fetch SmolLM2-135M-Instruct > /dev/null
 	@echo "== Lensbook on http://localhost:$(PORT)"
-	@$(VENV)/bin/streamlit run streamlit_app/app.py --server.port $(PORT)
+	@test $(HOST) = 127.0.0.1 || echo "== HOST=$(HOST): without a password, everyone who reaches this machine" \
+		"can read these pages, and fetch and run models here"
+	@$(PY) streamlit_app --server.address $(HOST) --server.port $(PORT)
 
 test: $(VENV)/.app $(VENV)/.test lint ## run every test, browser included
 	@$(PY) -m interp_core models --fetch SmolLM2-135M-Instruct > /dev/null
@@ -35,6 +39,11 @@ bench: .venv-bench/.installed ## measure against PyTorch and TransformerLens
 results: $(VENV)/.app ## compute again the results that ship
 	@$(PY) scripts/ship_results.py
 
+lock: | $(VENV)/bin/python ## pin what requirements*.txt ask for; remove requirements.lock first for newer versions
+	@$(PY) -m pip install -q --disable-pip-version-check uv
+	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" \
+		-o requirements.lock requirements.txt reports/requirements.txt tests/requirements.txt
+
 clean:
 	rm -rf $(VENV) .venv-bench reports/_site
 
@@ -42,19 +51,19 @@ $(VENV)/bin/python:
 	@echo "== creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.app: requirements.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.app: requirements.txt requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "== installing Lensbook"
-	@$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt -e .
+	@$(INSTALL) -r requirements.txt -e .
 	@touch $@
 
 $(VENV)/.report: reports/requirements.txt | $(VENV)/.app
 	@echo "== installing what reports need"
-	@$(PY) -m pip install -q --disable-pip-version-check -r reports/requirements.txt
+	@$(INSTALL) -r reports/requirements.txt
 	@touch $@
 
 $(VENV)/.test: tests/requirements.txt | $(VENV)/.app $(VENV)/.report
 	@echo "== installing what tests need"
-	@$(PY) -m pip install -q --disable-pip-version-check -r tests/requirements.txt
+	@$(INSTALL) -r tests/requirements.txt
 	@touch $@
 
 .venv-bench/.installed: requirements.txt benchmarks/requirements.txt
