@@ -27,6 +27,11 @@ to one MLP's down-projection $W$, so that the subject's key $k^*$ gives a new va
 $W + (v^* - W k^*)(C^{-1}k^*)^\top / ((C^{-1}k^*)^\top k^*)$. The edited model is a view: the loaded
 weights are never touched, and nobody else sees the edit. A token that begins documents stands in
 front of the prompt, since without it the subject is often the attention sink.
+
+A window of blocks restores them all, so it widens and moves a site: where block 0 alone restores most
+of the answer, every window that reaches it does. Scores of edits compare two probabilities, the new
+object's with the old answer's; the likeliest token may still be a third. The facts were written for
+Lensbook, and many subjects suggest the answer by their wording or language.
 """
 
 

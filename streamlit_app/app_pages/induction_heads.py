@@ -28,7 +28,8 @@ the induction head's keys read that (*K-composition*). *Copying* is
 $\sum_i \lambda_i / \sum_i |\lambda_i|$ over the eigenvalues of $W_E W_{OV} W_U$. *Path patching* takes
 what an earlier head writes out of one head's keys and of nothing else. The *in-context learning
 score* is the loss of token 500 less that of token 50. With several copies attention is shared among
-them, so scores are summed over copies; the paper's sentence can be read otherwise.
+them, so scores are summed over copies; the paper's sentence can be read otherwise. Each small model is
+trained from one seed; on other seeds the change comes some hundred steps earlier or later.
 """
 
 

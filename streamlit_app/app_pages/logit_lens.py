@@ -21,7 +21,8 @@ $p_\ell = \mathrm{softmax}(W_U\,\mathrm{norm}_f(h_\ell))$, with the model's own 
 (its scale computed anew for each layer) and unembedding. Layer $\ell$ is the stream after block
 $\ell$; *embed* is what enters block 0. KL is $\mathrm{KL}(p_{\mathrm{final}} \,\|\, p_\ell)$ in
 nats. Position 0 is the attention sink of most models, so averages leave it out. The post reads
-GPT-2 before the final norm's gain; here the whole norm is applied, as everyone has since.
+GPT-2 before the final norm's gain; here the whole norm is applied, as everyone has since. Averages
+are over prompts that were written for Lensbook; where KL peaks depends on the text.
 """
 
 

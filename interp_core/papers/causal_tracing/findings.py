@@ -80,7 +80,8 @@ def _early_peak(a: Average) -> Finding:
     end = round(_EARLY * a.provenance.model.n_layers)
     return Finding(
         "early_mlp_site",
-        f"The MLPs' effect at the last subject token peaks early (before block {end})",
+        f"The MLPs' effect at the last subject token peaks early (before block {end}; restored "
+        f"over {a.params.window} blocks at a time)",
         "block 17 of 48 for MLPs, 15 for states (GPT-2 XL)",
         unit="(block)",
         holds=layer < end,
@@ -191,7 +192,7 @@ def of_edits(e: EditScores) -> list[Finding]:
         ),
         Finding(
             "paraphrase",
-            "So it does in paraphrases (at least 80%)",
+            "In paraphrases, too, the new object becomes likelier than the old (at least 80%)",
             "96.4% (GPT-2 XL, CounterFact)",
             ours=float(after[:, 1].mean()),
             unit="share",
@@ -201,7 +202,8 @@ def of_edits(e: EditScores) -> list[Finding]:
         ),
         Finding(
             "neighbourhood",
-            "Other subjects keep their answer: the share that do falls by at most 10 points "
+            "For other subjects the old answer stays likelier than the new object: the share of "
+            "prompts where it does falls by at most 10 points "
             f"({before[:, 2].mean():.0%} before, {after[:, 2].mean():.0%} after)",
             "78.1% before, 75.4% after (GPT-2 XL, CounterFact)",
             ours=float(drop.mean()),

@@ -75,7 +75,7 @@ def _of(training: Training, name: Toy) -> tuple[np.ndarray, np.ndarray, Window]:
 
 
 def _common(unit: str) -> dict[str, Any]:
-    return {"unit": unit, "ci": None, "n": TESTS, "of": "test sequences"}
+    return {"unit": unit, "ci": None, "n": TESTS, "of": "test sequences, one seed"}
 
 
 def _span(training: Training, window: Window) -> str:
