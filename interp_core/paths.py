@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -14,11 +16,27 @@ SHIPPED = Path(__file__).parent / "data"
 
 
 def cache_dir(name: str) -> Path:
-    """Return the folder ``name`` of the user's cache, made when missing."""
+    """Return the folder ``name`` of the user's cache, made when missing.
+
+    Where it cannot be made a warning says so, once. Then nothing is found there, and whoever writes
+    to it gets an OSError; what ships with the package can still be read.
+    """
     root = os.environ.get("LENSBOOK_CACHE") or platformdirs.user_cache_dir("lensbook")
     folder = Path(root).expanduser() / name
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _warn(folder, error.strerror)
     return folder
+
+
+@functools.cache
+def _warn(folder: Path, reason: str) -> None:
+    logging.getLogger("lensbook").warning(
+        "nothing can be kept in %s (%s): set LENSBOOK_CACHE to a folder that can be written",
+        folder,
+        reason,
+    )
 
 
 def save_array(file: Path, array: np.ndarray) -> None:

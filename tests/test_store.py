@@ -170,6 +170,15 @@ def test_an_unwritable_cache_keeps_the_result_usable(tiny, cache, caplog):
     assert found.summary["n_tokens"] == len(found.tokens) and "not kept" in caplog.text
 
 
+def test_what_ships_is_read_without_a_cache(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LENSBOOK_CACHE", str(tmp_path / "file"))
+    assert stored(PAPER, Params()).summary["final_token"] == " Paris"
+    assert stored(PAPER, Params(prompt="Never seen")) is None
+    told = [each.message for each in caplog.records]
+    assert len(told) == len(set(told)) and all("set LENSBOOK_CACHE" in each for each in told)
+
+
 def test_the_oldest_goes_first(result, tiny, monkeypatch):
     results = [
         logit_lens.run(tiny("gpt2"), Params(prompt=f"cat {i}", top_k=2), findings=False)
