@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import altair as alt
 import pandas as pd
 
 from interp_core.params import changed
+from interp_core.plot import font
 from interp_core.results import Result
 
 Mode = Literal["light", "dark"]
@@ -36,32 +39,46 @@ def _spec(chart: alt.TopLevelMixin, mode: Mode) -> dict:
     return {**spec, "config": {**theme.config(mode), "background": background}}
 
 
-def png(chart: alt.TopLevelMixin, mode: Mode = "light") -> bytes:
-    """Return a figure as PNG, at twice the screen's resolution."""
+@cache
+def _converter() -> ModuleType:
+    """Return what draws figures outside a browser; it knows the font of figures."""
     import vl_convert
 
-    return vl_convert.vegalite_to_png(_spec(chart, mode), scale=2)
+    vl_convert.register_font_directory(str(font.FOLDER))
+    return vl_convert
+
+
+def png(chart: alt.TopLevelMixin, mode: Mode = "light") -> bytes:
+    """Return a figure as PNG, at twice the screen's resolution."""
+    return _converter().vegalite_to_png(_spec(chart, mode), scale=2)
 
 
 def svg(chart: alt.TopLevelMixin, mode: Mode = "light") -> bytes:
-    """Return a figure as SVG."""
-    import vl_convert
-
-    return vl_convert.vegalite_to_svg(_spec(chart, mode)).encode()
+    """Return a figure as SVG that holds its font."""
+    image = _converter().vegalite_to_svg(_spec(chart, mode))
+    root, close, marks = image.partition(">")
+    return f"{root}{close}<style>{font.faces()}</style>{marks}".encode()
 
 
 def html(chart: alt.TopLevelMixin, mode: Mode = "light") -> bytes:
-    """Return a figure as a page that stands alone, tooltips and all, with no network."""
-    import vl_convert
-
-    page = vl_convert.vegalite_to_html(_spec(chart, mode), bundle=True)
+    """Return a figure as a page that stands alone, tooltips, font and all, with no network."""
+    page = _converter().vegalite_to_html(_spec(chart, mode), bundle=True)
     head, place, body = page.partition('<div id="vega-chart">')
-    # A token may hold "</script>"; within JSON's strings an escape says the same.
-    lines = [
-        line.replace("<", "\\u003c") if line.lstrip().startswith("const spec = ") else line
-        for line in body.split("\n")
-    ]
-    return (head + place + "\n".join(lines)).encode()
+    style = f"{font.faces()}#vg-tooltip-element{{font-family:{font.STACK}}}</style>"
+    head = head.replace("</style>", style, 1)
+    return (head + place + "\n".join(map(_script, body.split("\n")))).encode()
+
+
+def _script(line: str) -> str:
+    """Return a line of a page's script, safe with any token and waiting for the font."""
+    start = line.lstrip()
+    if start.startswith("const spec = "):
+        # A token may hold "</script>"; within JSON's strings an escape says the same.
+        return line.replace("<", "\\u003c")
+    if start.startswith("vegaEmbed("):
+        # Vega measures text as it draws.
+        return f"    {font.LOADED}.then(() => {start.replace('.catch', ').catch')}"
+    return line
 
 
 def snippet(result: Result) -> str:

@@ -11,7 +11,8 @@ from interp_core.papers import PAPERS
 
 ROOT = Path(__file__).parents[1]
 CORE = sorted((ROOT / "interp_core").rglob("*.py"))
-CHARTS = [path for path in CORE if path.is_relative_to(ROOT / "interp_core" / "charts")]
+DRAWS = [ROOT / "interp_core" / folder for folder in ("charts", "plot")]
+CHARTS = [path for path in CORE if path.parent in DRAWS]
 APP = sorted((ROOT / "streamlit_app").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BUILT = [paper.stem for paper in PAPERS.values() if paper.built]

@@ -8,7 +8,10 @@ from typing import Any, Literal
 import altair as alt
 import numpy as np
 
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+from interp_core.plot import font
+
+LABEL, TEXT = 13, 12
+"""Sizes of the font along axes and in legends, and in cells, in pixels."""
 
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 """Okabe and Ito's colours in their fixed order; grey for black, which a dark page swallows."""
@@ -45,30 +48,31 @@ _PAGE = {
 def config(mode: Literal["light", "dark"]) -> dict[str, Any]:
     """Return the Vega-Lite ``config`` of a light or a dark page, for any figure."""
     page = _PAGE[mode]
-    labels = {"labelFontSize": 13, "labelColor": page["text"]}
-    titles = {"titleFontSize": 13, "titleFontWeight": "normal", "titleColor": page["muted"]}
+    # Vega cuts names where it measures them too long; figures cut theirs, to the room there is.
+    labels = {"labelFontSize": LABEL, "labelColor": page["text"], "labelLimit": 0}
+    titles = {"titleFontSize": LABEL, "titleFontWeight": "normal", "titleColor": page["muted"]}
     lines = {"domainColor": page["line"], "tickColor": page["line"], "gridColor": page["grid"]}
     return {
         "background": "transparent",
-        "font": FONT,
+        "font": font.STACK,
         "padding": 6,
         "view": {"stroke": None},
         "axis": {"grid": False, "titlePadding": 10, **labels, **titles, **lines},
-        "legend": {**labels, **titles, "labelLimit": 260},
+        "legend": {**labels, **titles, "titleLimit": 0},
         "title": {
             "anchor": "start",
             "frame": "group",
             "fontSize": 15,
             "fontWeight": 600,
             "color": page["text"],
-            "subtitleFontSize": 13,
+            "subtitleFontSize": LABEL,
             "subtitleColor": page["muted"],
             "subtitlePadding": 5,
             "offset": 14,
         },
         "mark": {"color": page["accent"]},
         "rule": {"color": page["line"]},
-        "text": {"color": page["text"], "fontSize": 12},
+        "text": {"color": page["text"], "fontSize": TEXT},
         "range": {"category": list(CATEGORIES), "ramp": {"scheme": "viridis"}},
     }
 

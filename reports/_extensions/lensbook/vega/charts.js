@@ -1,6 +1,11 @@
 // Draws charts in the page's colour mode and draws them again when the reader changes it.
 (function () {
   const charts = [];
+  const style = document.createElement("style");
+  style.textContent = window.lensbookFaces;
+  document.head.append(style);
+  // Vega measures text as it draws, so the font has to be there before.
+  const fonts = Promise.allSettled([...document.fonts].map((face) => face.load()));
 
   function mode() {
     return document.body.classList.contains("quarto-dark") ? "dark" : "light";
@@ -18,6 +23,7 @@
       tooltip: { theme: wanted },
     };
     try {
+      await fonts;
       if (chart.result) chart.result.finalize();
       // Vega marks the data objects it reads, so each drawing gets its own copy.
       chart.result = await vegaEmbed(chart.element, structuredClone(chart.spec), options);
@@ -37,9 +43,14 @@
     // On the page the figure is transparent; alone, its text needs the page's colour behind it.
     await view.background(getComputedStyle(document.body).backgroundColor).runAsync();
     const link = document.createElement("a");
-    link.href = await view.toImageURL(kind, kind === "png" ? 2 : 1);
+    link.href = kind === "png" ? await view.toImageURL("png", 2) : await svgAddress(view);
     link.download = chart.name + "." + kind;
     link.click();
+  }
+
+  async function svgAddress(view) {
+    const image = (await view.toSVG()).replace(">", "><style>" + window.lensbookFaces + "</style>");
+    return URL.createObjectURL(new Blob([image], { type: "image/svg+xml" }));
   }
 
   function toolbar(chart) {

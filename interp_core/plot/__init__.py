@@ -1,0 +1,1 @@
+"""What figures are made of: the font they are set in, and the room it takes."""
