@@ -12,9 +12,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+import altair as alt
 import pytest
 from conftest import CONVERTED
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from interp_core import exports
+from interp_core.plot import font
 
 ROOT = Path(__file__).parents[1]
 FLAGS = [
@@ -109,6 +113,14 @@ def says(page: Page, text: str) -> None:
     expect(figure(page)).to_contain_text(text)
 
 
+def click_cell(page: Page, text: str) -> None:
+    """Press the mouse over the centre of the first cell that holds a text, as a reader does."""
+    cell = figure(page).locator(".mark-text.role-mark").get_by_text(text, exact=True).first
+    cell.scroll_into_view_if_needed()
+    box = cell.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
 def type_prompt(page: Page, text: str) -> None:
     page.get_by_role("textbox", name="Prompt").fill(text)
     page.keyboard.press("Control+Enter")
@@ -168,7 +180,7 @@ def test_controls_write_the_address_and_a_fresh_browser_reads_it(page, browser, 
 def test_a_click_reads_the_cell_and_the_link_keeps_it(page, app):
     open_(page, app + JAPAN)
     says(page, "·Tokyo")
-    figure(page).get_by_text("·capital", exact=True).first.click()
+    click_cell(page, "·capital")
     address_has(page, "view_cell=")
     expect(page.get_by_text(re.compile(r"At .+, position \d"))).to_be_visible()
     line = page.get_by_text(re.compile(r"At .+, position \d")).text_content()
@@ -265,3 +277,64 @@ def test_narrow_pages_never_scroll_sideways(browser, app, scheme):
     main = page.get_by_test_id("stMain")
     assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
     context.close()
+
+
+CELLS_OF = """chart => {
+    const boxes = kind => [...chart.querySelectorAll(kind)].map(mark => mark.getBoundingClientRect());
+    const tiles = boxes(".mark-rect.role-mark:not(.mark-rect ~ .mark-rect) path");
+    return [...chart.querySelectorAll(".mark-text.role-mark text")].map(text => {
+        const box = text.getBoundingClientRect(), x = (box.left + box.right) / 2;
+        const y = (box.top + box.bottom) / 2;
+        const tile = tiles.find(t => t.left < x && x < t.right && t.top < y && y < t.bottom);
+        return [text.textContent, tile ? tile.width - box.width : null];
+    });
+}"""
+
+
+@pytest.mark.parametrize("width", [1440, 768, 420])
+def test_tokens_stand_whole_within_their_cells(browser, app, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    open_(page, app + FIRST)
+    says(page, "·Paris")
+    cells = figure(page).evaluate(CELLS_OF)
+    assert len(cells) == 31 * 10
+    assert not [text for text, _ in cells if "…" in text]
+    assert all(room is not None and room > 4 for _, room in cells)
+    frame = page.locator("[class*=st-key-frame-]").first
+    assert frame.evaluate("element => element.scrollHeight <= element.clientHeight")
+    page.close()
+
+
+def test_figures_are_set_in_the_font_they_are_measured_in(page, app):
+    open_(page, app + FIRST)
+    says(page, "·Paris")
+    session = page.context.new_cdp_session(page)
+    session.send("DOM.enable")
+    session.send("CSS.enable")
+    root = session.send("DOM.getDocument")["root"]["nodeId"]
+    query = {"nodeId": root, "selector": "svg.marks text"}
+    used = set()
+    for node in session.send("DOM.querySelectorAll", query)["nodeIds"][::20]:
+        fonts = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+        used |= {(font["familyName"], font["isCustomFont"]) for font in fonts}
+    assert used == {("SourceSans3VF", True)}
+    text = "The capital of Japan is WWW iii"
+    measured = page.evaluate(
+        """([text, family]) => {
+            const context = document.createElement("canvas").getContext("2d");
+            context.font = `100px ${family}`;
+            return context.measureText(text).width;
+        }""",
+        [text, font.STACK],
+    )
+    assert measured == pytest.approx(font.width(text, 100), rel=0.01)
+
+
+def test_a_downloaded_page_draws_with_its_own_font(page, tmp_path):
+    chart = alt.Chart(alt.Data(values=[{"token": "·Madrid"}])).mark_text().encode(text="token:N")
+    file = tmp_path / "figure.html"
+    file.write_bytes(exports.html(chart))
+    page.goto(file.as_uri())
+    says(page, "·Madrid")
+    faces = page.evaluate("[...document.fonts].map(face => face.family + ' ' + face.status)")
+    assert [face.replace('"', "") for face in faces] == [f"{font.FAMILY} loaded"] * 2

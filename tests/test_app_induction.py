@@ -6,7 +6,7 @@ import re
 
 import pytest
 from playwright.sync_api import expect
-from test_app import address_has, app, browser, figure, open_, page, says  # noqa: F401
+from test_app import address_has, app, browser, click_cell, figure, open_, page, says  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
@@ -18,7 +18,7 @@ def test_the_grid_is_there_at_once_and_a_click_opens_a_head(page, browser, app):
     says(page, "Prefix matching of every head")
     expect(page.get_by_text(re.compile(r"of 270 heads above 0.5: L18H6"))).to_be_visible()
     expect(page.get_by_text("holds").first).to_be_visible()
-    figure(page).get_by_text("0.91", exact=True).first.click(force=True)
+    click_cell(page, "0.91")
     address_has(page, "layer=18")
     address_has(page, "head=6")
     expect(page.get_by_text(re.compile("L18H6 on this text"))).to_be_visible()

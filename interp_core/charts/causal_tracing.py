@@ -13,6 +13,7 @@ import pandas as pd
 from interp_core.charts import theme
 from interp_core.charts.causal_tracing_average import average_makers
 from interp_core.charts.causal_tracing_parts import (
+    NAMES,
     SCHEMES,
     SEVERED,
     UNITS,
@@ -31,7 +32,7 @@ from interp_core.charts.causal_tracing_parts import (
     top_of,
     values_axis,
 )
-from interp_core.charts.parts import alt_text, shown, title
+from interp_core.charts.parts import alt_text, label, shown, title
 
 if TYPE_CHECKING:
     from interp_core.papers.causal_tracing.result import Trace
@@ -56,7 +57,7 @@ def _window(result: Trace) -> list[int]:
 
 def _map(result: Trace, kind: str, named: bool = True) -> alt.Chart:
     traced, params, where = _traced(result), result.params, _window(result)
-    names = {p: f"{shown(result.marked(p))}\n{p}" for p in where}
+    names = {p: f"{label(result.marked(p), NAMES)}\n{p}" for p in where}
     top = top_of(traced.loc[traced["kind"].isin(SCHEMES), "effect"], result.total_effect)
     frame = traced[(traced["kind"] == kind) & traced["position"].isin(where)]
     frame = frame.assign(row=frame["position"].map(names), token=frame["token"].map(shown))
@@ -141,9 +142,8 @@ def severed(result: Trace) -> alt.LayerChart:
     heading = title(
         f"Bringing back {_back(result)} with MLPs or attention severed, by layer",
         f"The state of the last subject token, “{shown(result.tokens[last])}”, is restored after "
-        "block l; the severed",
-        "part stays, at that token, as corrupted. Where severing lowers the curve, the effect "
-        "passes through that part.",
+        "block l; the severed part stays, at that token, as corrupted. Where severing lowers the "
+        "curve, the effect passes through that part.",
     )
     more = (tip("probability", "probability of the answer"), tip("spread", "SD over draws"))
     axis = values_axis(effect_name(result.params), frame)
@@ -164,9 +164,7 @@ def heads(result: Trace) -> alt.Chart:
         some * (len(layers) < len(result.layers)),
     )
     scale = theme.signed(top_of(frame["effect"].abs()))
-    legend = alt.Legend(
-        title=effect_name(result.params), orient="bottom", gradientLength=260, titleLimit=400
-    )
+    legend = alt.Legend(title=effect_name(result.params), orient="bottom", gradientLength=260)
     colour = alt.Color("effect:Q", scale=scale, legend=legend)
     tooltip = [
         tip("layer", "block l", "d"),

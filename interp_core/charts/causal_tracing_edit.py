@@ -12,6 +12,7 @@ import pandas as pd
 
 from interp_core.charts import theme
 from interp_core.charts.parts import alt_text, points, shown, spaced, title
+from interp_core.plot import font
 
 if TYPE_CHECKING:
     from interp_core.papers.causal_tracing.edit_result import Edit, EditScores
@@ -30,13 +31,12 @@ _SCORES = {
 }
 _UPDATES = {"text": "C from text", "identity": "C = identity"}
 _COLOURS = dict(zip(_UPDATES.values(), theme.CATEGORIES, strict=False))
-_CUT, _WIDTH, _PANEL = 44, 460, 300
+_NAMES, _WIDTH, _PANEL = 300, 460, 300
 
 
 def _cut(text: str) -> str:
-    """Return the beginning of a long prompt, where most have their subject."""
-    text = spaced(text)
-    return text if len(text) <= _CUT else text[: _CUT - 1].rstrip() + "…"
+    """Return as much as there is room for; most prompts have their subject at the beginning."""
+    return font.cut(text, _NAMES, theme.LABEL)
 
 
 def _pairs(edit: Edit) -> pd.DataFrame:
@@ -50,10 +50,12 @@ def _pairs(edit: Edit) -> pd.DataFrame:
         parts.append(
             pd.DataFrame(
                 {
-                    "row": [f"{_cut(text)}\n{i}" for i, text in enumerate(before["prompt"])],
+                    "row": [
+                        f"{_cut(spaced(text))}\n{i}" for i, text in enumerate(before["prompt"])
+                    ],
                     "prompt": before["prompt"].map(spaced),
                     "role": before["role"],
-                    "answer": f"{name} “{shown(text)}”",
+                    "answer": _cut(f"{name} “{shown(text)}”"),
                     "before": before[f"{answer}_probability"],
                     "after": after[f"{answer}_probability"],
                     "says_before": before["says"].map(shown),
@@ -84,11 +86,9 @@ def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
     frame = frame[frame["role"] == role]
     rows = list(dict.fromkeys(frame["row"]))
     label = "split(datum.label, '\\n')[0]"
-    names = alt.Axis(
-        labelExpr=label, labelLimit=320, minExtent=310, maxExtent=310, ticks=False, domain=False
-    )
+    names = alt.Axis(labelExpr=label, minExtent=310, maxExtent=310, ticks=False, domain=False)
     likely = alt.Axis(grid=True, format="%", values=[0, 0.25, 0.5, 0.75, 1], labels=last)
-    legend = alt.Legend(title=None, orient="bottom", symbolType="circle", labelLimit=320)
+    legend = alt.Legend(title=None, orient="bottom", symbolType="circle")
     form = ".3~%"
     base = alt.Chart(frame).encode(
         y=alt.Y("row:N", title=None, scale=alt.Scale(domain=rows, padding=0.2), axis=names),

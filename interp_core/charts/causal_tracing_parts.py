@@ -43,7 +43,8 @@ UNITS = {
 }
 _MAP, _CELL, _ROW, _HEIGHT = 215, (6, 24), (11, 20), 440
 """Width and height that a map fills, in pixels, with cells and rows within their bounds."""
-WIDTH = 640
+WIDTH, NAMES = 640, 240
+"""Width of a figure of curves, and room for the names of a map's rows, in pixels."""
 
 
 def effect_name(params: Params, average: bool = False) -> str:
@@ -119,15 +120,13 @@ def heat(
 def rows_axis(domain: list[str], name: str | None) -> alt.Y:
     """Return the axis of rows labelled by the first line of each name; without ``name``, bare."""
     label = "split(datum.label, '\\n')[0]"
-    axis = alt.Axis(labelExpr=label, labelLimit=170, labelOverlap=False, ticks=False, domain=False)
+    axis = alt.Axis(labelExpr=label, labelOverlap=False, ticks=False, domain=False)
     return alt.Y("row:N", title=name, scale=alt.Scale(domain=domain), axis=axis if name else None)
 
 
 def colour_of(field: str, kind: str, top: float, name: str) -> alt.Color:
     """Return the colours of a kind, from 0 to ``top``."""
-    legend = alt.Legend(
-        orient="bottom", direction="horizontal", gradientLength=200, title=name, titleLimit=280
-    )
+    legend = alt.Legend(orient="bottom", direction="horizontal", gradientLength=200, title=name)
     scale = alt.Scale(
         domain=[0, top / 2, top], clamp=True, nice=False, range=SCHEMES[kind], interpolate="lab"
     )

@@ -55,7 +55,7 @@ def by_condition(frame: pd.DataFrame) -> tuple[pd.DataFrame, alt.Color]:
     there = [condition for condition in CONDITIONS if condition in set(frame["condition"])]
     names, colours = zip(*[CONDITIONS[condition] for condition in there], strict=True)
     legend = alt.Legend(
-        title=None, orient="bottom", columns=3, symbolType="stroke", symbolOpacity=1, labelLimit=400
+        title=None, orient="bottom", columns=3, symbolType="stroke", symbolOpacity=1
     )
     colour = alt.Color("name:N", legend=legend).scale(domain=[*names], range=[*colours])
     called = {condition: name for condition, (name, _) in CONDITIONS.items()}
@@ -289,7 +289,7 @@ def _bars(frame: pd.DataFrame, kinds: list[str], top: float) -> alt.Chart:
     """Return the pairs of one kind, the strongest on top."""
     legend = alt.Legend(title=None, orient="bottom", symbolType="square")
     colours = [_PICK, theme.CATEGORIES[4]]
-    axis = alt.Axis(ticks=False, domain=False, labelLimit=150, labelOverlap=False)
+    axis = alt.Axis(ticks=False, domain=False, labelOverlap=False)
     return (
         alt.Chart(frame)
         .mark_bar(height={"band": 0.7})

@@ -12,8 +12,9 @@ import pandas as pd
 
 from interp_core.charts import theme
 from interp_core.charts.causal_tracing_parts import small, tip
-from interp_core.charts.parts import alt_text, shown, title
+from interp_core.charts.parts import alt_text, label, shown, title
 from interp_core.papers.induction_heads.scores import SCORES
+from interp_core.plot import font
 
 if TYPE_CHECKING:
     from interp_core.papers.induction_heads.pattern_result import Pattern
@@ -22,6 +23,8 @@ _SQUARE, _CELL = 640, (15, 26)
 """Width that a pattern fills, in pixels, with cells within their bounds."""
 _LINE, _TOKEN, _SKY = 1000, (16, 30), 240
 """Width that the line of tokens fills, with tokens within their bounds; height of its arcs."""
+_NAME = 150
+"""Room for a token along an axis, in pixels."""
 _ARCS, _FAINT = 300, 0.02
 """Most arcs, and attention that is not drawn."""
 _SMALL, _PIXEL, _COLUMNS = 190, (3, 8), 5
@@ -51,8 +54,8 @@ def _entries(result: Pattern, heads: list[int]) -> pd.DataFrame:
             "key": key,
             "row": [names[i] for i in query],
             "column": [names[i] for i in key],
-            "from": [_spoken(names[i]) for i in query],
-            "to": [_spoken(names[i]) for i in key],
+            "from": [_spoken(result, i) for i in query],
+            "to": [_spoken(result, i) for i in key],
             "counted": _counted(result)[query, key],
         }
     )
@@ -65,11 +68,12 @@ def _entries(result: Pattern, heads: list[int]) -> pd.DataFrame:
 
 def _names(result: Pattern) -> list[str]:
     """Return tokens told apart by their position, which labels leave out."""
-    return [f"{shown(result.tokens[p])}\n{p}" for p in result.positions]
+    return [f"{label(result.tokens[p], _NAME)}\n{p}" for p in result.positions]
 
 
-def _spoken(name: str) -> str:
-    return "{}  (position {})".format(*name.rsplit("\n", 1))
+def _spoken(result: Pattern, place: int) -> str:
+    position = result.positions[place]
+    return f"{shown(result.tokens[position])}  (position {position})"
 
 
 def _tips() -> list[alt.Tooltip]:
@@ -120,7 +124,6 @@ def pattern(result: Pattern, head: int | None = None) -> alt.LayerChart:
     size = int(np.clip(_SQUARE // len(names), *_CELL))
     axis = {
         "labelExpr": "split(datum.label, '\\n')[0]",
-        "labelLimit": 110,
         "labelOverlap": False,
         "ticks": False,
         "domain": False,
@@ -177,8 +180,8 @@ def _arches(frame: pd.DataFrame, size: int) -> pd.DataFrame:
 def arcs(result: Pattern, head: int | None = None) -> alt.LayerChart:
     """Return a head's attention as arcs over the text; hovering a token shows its own."""
     head = result.head if head is None else head
-    names, (frame, total) = _names(result), _strongest(result, head)
-    size = int(np.clip(_LINE // len(names), *_TOKEN))
+    count, (frame, total) = len(result.positions), _strongest(result, head)
+    size = int(np.clip(_LINE // count, *_TOKEN))
     first = np.array(result.positions) == 0
     sink = float(result.pattern[head][:, first].astype(float).sum(1)[~first].mean())
     heading = title(
@@ -199,7 +202,7 @@ def arcs(result: Pattern, head: int | None = None) -> alt.LayerChart:
         "isDefined(token.place) && token.place[0] !== datum.query && token.place[0] !== datum.key"
     )
     legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolSize=300)
-    width, arches = size * len(names), _arches(frame, size)
+    width, arches = size * count, _arches(frame, size)
     sky = max(60.0, float(arches["y"].max())) if len(arches) else 60.0
     x = alt.X("x:Q", scale=alt.Scale(domain=[0, width], nice=False), axis=None)
     y = alt.Y("y:Q", scale=alt.Scale(domain=[0, sky], nice=False), axis=None)
@@ -224,29 +227,26 @@ def arcs(result: Pattern, head: int | None = None) -> alt.LayerChart:
             tooltip=_tips(),
         )
     )
-    return alt.layer(lines, *_tokens(names, size, sky, token)).properties(
+    return alt.layer(lines, *_tokens(result, size, sky, token)).properties(
         width=width, height=sky, title=heading, description=alt_text(heading)
     )
 
 
-def _tokens(names: list[str], size: int, sky: float, token: alt.Parameter) -> list[alt.Chart]:
+def _tokens(result: Pattern, size: int, sky: float, token: alt.Parameter) -> list[alt.Chart]:
     """Return the text under the arcs, and what catches the pointer over it."""
-    frame = pd.DataFrame(
-        {
-            "place": range(len(names)),
-            "x": (np.arange(len(names)) + 0.5) * size,
-            "token": [name.rsplit("\n", 1)[0] for name in names],
-            "position": [name.rsplit("\n", 1)[1] for name in names],
-        }
-    )
+    frame = pd.DataFrame({"position": result.positions, "place": range(len(result.positions))})
+    tokens = frame["position"].map(lambda position: result.tokens[position])
+    labels = tokens.map(lambda text: label(text, _NAME))
+    frame = frame.assign(x=(frame["place"] + 0.5) * size, token=tokens.map(shown), label=labels)
     base = alt.Chart(frame).encode(
         x="x:Q", tooltip=[alt.Tooltip("token:N"), alt.Tooltip("position:N")]
     )
-    below, deep = alt.value(sky + 8), min(110, 8 * max(map(len, frame["token"])))
-    text = base.mark_text(angle=270, align="right", baseline="middle", limit=110, fontSize=13)
+    below = alt.value(sky + 8)
+    deep = max(font.width(name, theme.LABEL) for name in labels)
+    text = base.mark_text(angle=270, align="right", baseline="middle", fontSize=theme.LABEL)
     text = text.encode(
         y=below,
-        text="token:N",
+        text="label:N",
         opacity=alt.when("!isDefined(token.place) || token.place[0] === datum.place")
         .then(alt.value(1))
         .otherwise(alt.value(0.6)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Literal
 
 import altair as alt
@@ -10,14 +11,19 @@ import pandas as pd
 
 from interp_core.charts import theme
 from interp_core.charts.parts import alt_text, layer_name, shown, title
+from interp_core.plot import columns, font
 
 if TYPE_CHECKING:
     from interp_core.papers.logit_lens.result import LogitLens
 
 Colour = Literal["probability", "entropy", "kl", "rank", "cross_entropy"]
 
-_CELL, _COMPACT = 62, 15
-"""Width of a cell with its token, and of one without, in pixels."""
+_ROOM, _NARROW, _LONG = 620, 28, 96
+"""Width that the columns share, of the narrowest, and up to which none gives way, in pixels."""
+_SIDE, _GAP, _COMPACT = 9, 2, 15
+"""Room beside a token, for its dot; between columns; width of a column without tokens."""
+_DEEP = 150
+"""Room for names that stand upright, in pixels."""
 _HEIGHT, _ROW = 500, (16, 22)
 """Height to fill, in pixels, with rows no lower and no higher than these."""
 _WIDE = 14
@@ -79,7 +85,6 @@ def _cells(result: LogitLens, colour: Colour) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "row": np.repeat(rows, len(positions)),
-            "column": [f"{shown(result.tokens[p])}\n{p}" for p in positions] * len(rows),
             "input": cells["input"].map(shown).array,
             "next": [*following] * len(rows),
             "top": cells["top"].map(shown).array,
@@ -103,8 +108,8 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
 
     A click selects a cell: the parameter ``cell`` holds its ``layer`` and ``position``.
     """
-    frame, (where, text) = _cells(result, colour), window(result)
-    size = _CELL if text else _COMPACT
+    where, text = window(result)
+    frame = _laid_out(_cells(result, colour), text)
     rows = alt.Scale(domain=_rows(result)[::-1], paddingInner=0.06)
     heading = title(
         f"Top next token {_STREAM[result.params.stream]}, {_COLOURED[colour]}",
@@ -112,16 +117,40 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
         "" if text else _left_out(len(result.positions[where]), len(result.positions)),
     )
     base = alt.Chart(frame).encode(
-        x=_token_axis(frame, text), y=_layer_axis(rows, "left"), tooltip=_tooltip(frame)
+        x=_token_axis(frame, text), x2="right:Q", y=_layer_axis(rows), tooltip=_tooltip(frame)
     )
-    marks = [_tiles(base, colour), *_marks(base.encode(y=_layer_axis(rows)), text)]
+    tiles, outline, *rest = _tiles(base, colour), *_marks(base, text)
     if len(result.positions[where]) >= _WIDE:
-        marks[1] = marks[1].encode(y=_layer_axis(rows, "right"))
+        outline = outline.encode(y=_layer_axis(rows, "right"))
     return (
-        alt.layer(*marks)
+        alt.layer(tiles.encode(y=_layer_axis(rows, "left")), outline, *rest)
         .resolve_axis(y="independent")
-        .properties(width=alt.Step(size), height=alt.Step(_row_height(result)))
+        .properties(width=float(frame["right"].max()), height=alt.Step(_row_height(result)))
         .properties(title=heading, description=alt_text(heading))
+    )
+
+
+def _laid_out(frame: pd.DataFrame, text: bool) -> pd.DataFrame:
+    """Return the cells with where they are, in pixels, and as much of their tokens as fits."""
+    position = frame["position"]
+    if text:
+        cells = frame["top"].map(lambda token: font.width(token, theme.TEXT) + 2 * _SIDE + _GAP)
+        names = frame["input"].map(lambda token: font.width(token, theme.LABEL) + _SIDE)
+        needs = np.maximum(cells, names).clip(lower=_NARROW).groupby(position).max()
+        widths = pd.Series(columns.shared(needs, _ROOM, _LONG), needs.index)
+    else:
+        widths = pd.Series(float(_COMPACT), position.unique())
+    width, end = position.map(widths), position.map(widths.cumsum())
+    room = width - 2 * _SIDE - _GAP
+    return frame.assign(
+        left=end - width,
+        middle=end - (width + _GAP) / 2,
+        right=end - _GAP,
+        shown=[font.cut(*cell, theme.TEXT) for cell in zip(frame["top"], room, strict=True)],
+        name=[
+            font.cut(token, space - _SIDE if text else _DEEP, theme.LABEL)
+            for token, space in zip(frame["input"], width, strict=True)
+        ],
     )
 
 
@@ -145,16 +174,21 @@ def _layer_axis(rows: alt.Scale, side: str | None = None) -> alt.Y:
 def _marks(base: alt.Chart, text: bool) -> list[alt.Chart]:
     """Return the outlines, the dots and the tokens, in an ink that reads on their cell."""
     ink = alt.ExprRef("datum.ink")
-    width, height = alt.RelativeBandSize(0.92 if text else 0.7), alt.RelativeBandSize(0.78)
-    corner = {"xOffset": _CELL / 2 - 9, "yOffset": -4} if text else {}
     outline = base.transform_filter("datum.agrees").mark_rect(
-        filled=False, stroke=ink, strokeWidth=1.2, width=width, height=height
+        filled=False,
+        stroke=ink,
+        strokeWidth=1.2,
+        xOffset=2,
+        x2Offset=-2,
+        height=alt.RelativeBandSize(0.78),
     )
+    base = base.encode(x=alt.X("middle:Q"), x2=alt.Undefined)
+    corner = {"xOffset": -6, "yOffset": -4} if text else {}
     dot = base.transform_filter("datum.hit").mark_point(
         filled=True, color=ink, size=14, opacity=1, **corner
     )
-    tokens = base.mark_text(limit=_CELL - 18, color=ink).encode(text="top:N")
-    return [outline, dot, tokens] if text else [outline, dot]
+    tokens = base.mark_text(color=ink, fontSize=theme.TEXT).encode(text="shown:N")
+    return [outline, dot.encode(x="right:Q"), tokens] if text else [outline, dot]
 
 
 def _tiles(base: alt.Chart, colour: Colour) -> alt.Chart:
@@ -198,18 +232,18 @@ def _tooltip(frame: pd.DataFrame) -> list[alt.Tooltip]:
 
 def _token_axis(frame: pd.DataFrame, text: bool) -> alt.X:
     """Return the axis of positions, each labelled with its token."""
-    line = "split(datum.label, '\\n')"
+    places = frame.drop_duplicates("position")
+    middles = places["middle"].tolist()
+    names = places["name"].tolist()
+    if text:
+        names = [[name, str(p)] for name, p in zip(names, places["position"], strict=True)]
     axis = alt.Axis(
-        labelExpr=line if text else f"{line}[0]",
+        values=middles,
+        labelExpr=f"{json.dumps(names)}[indexof({middles}, datum.value)]",
         labelAngle=0 if text else -90,
-        labelLimit=_CELL - 6 if text else 90,
+        labelFlush=False,
         labelOverlap=False,
         ticks=False,
     )
-    domain = list(dict.fromkeys(frame["column"]))
-    return alt.X(
-        "column:N",
-        title="input token and its position",
-        scale=alt.Scale(domain=domain, paddingInner=0.03),
-        axis=axis,
-    )
+    scale = alt.Scale(domain=[0, float(frame["right"].max())], nice=False)
+    return alt.X("left:Q", title="input token and its position", scale=scale, axis=axis)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import chain
 
 import altair as alt
 import numpy as np
 
+from interp_core.charts import theme
+from interp_core.plot import font
+
+_TITLE = 720
+"""Width to which the lines under a title are broken, in pixels."""
 _JOINERS = "\u200c\u200d"
 _BREAKS = {"\n": "↵", "\t": "⇥", "\r": "␍", "\x7f": "␡"}
 
@@ -20,6 +26,11 @@ def shown(token: str) -> str:
 def spaced(text: str) -> str:
     """Return a text with its spaces as they are, and all else that has no glyph made visible."""
     return " ".join(shown(word) if word else "" for word in text.split(" "))
+
+
+def label(token: str, room: float) -> str:
+    """Return a token as an axis names it, cut where it needs more than ``room`` pixels."""
+    return font.cut(shown(token), room, theme.LABEL)
 
 
 def _shown(char: str) -> str:
@@ -73,13 +84,14 @@ def rank_axis(field: str) -> alt.Y:
 
 
 def title(text: str, *lines: str) -> alt.TitleParams:
-    """Return a title that states what is plotted over lines that say what to see."""
-    return alt.TitleParams(text, subtitle=[line for line in lines if line])
+    """Return a title that states what is plotted over sentences that say what to see."""
+    wrapped = [font.wrapped(line, _TITLE, theme.LABEL) for line in lines if line]
+    return alt.TitleParams(text, subtitle=[*chain.from_iterable(wrapped)])
 
 
 def alt_text(heading: alt.TitleParams) -> str:
     """Return the title and its lines as a description, for those who cannot see the figure."""
-    return ". ".join(line.rstrip(".") for line in [heading.text, *heading.subtitle]) + "."
+    return " ".join([f"{heading.text}.", *heading.subtitle])
 
 
 def points() -> alt.OverlayMarkDef:
