@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from tqdm import tqdm
 
 from interp_core import doctor, exports, interrupt, links
+from interp_core.messages import is_internal, one_line, sentence
 from interp_core.models import catalogue
 from interp_core.models.loading import load_model
 from interp_core.papers import PAPERS, Paper, obtain, stored
@@ -27,11 +28,11 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 on bad input, 130 when interrupted."""
+    """Run one command; 0 on success, 1 when it failed, 2 on bad input, 130 when interrupted."""
     options = _parser().parse_args(arguments)
     try:
         with interrupt.raised():
@@ -39,10 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has seen enough
         return 0
-    except (ValueError, OSError) as error:
-        text = " ".join(str(error).split())
-        print(f"error: {text.encode(errors='backslashreplace').decode()}", file=sys.stderr)
-        return 2
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        return 1 if is_internal(error) else 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -96,7 +96,7 @@ def _run_paper(paper: Paper, options: argparse.Namespace) -> None:
         if name in given and Path(given[name]).is_file():
             given[name] = read(Path(given[name]))
     texts = {n: v if isinstance(v, list) else [v] for n, v in given.items()}
-    _deliver(_result(paper, from_texts(paper.module.Params, texts)), options)
+    _deliver(_result(paper, links.listed(from_texts(paper.module.Params, texts))), options)
 
 
 def _run_link(options: argparse.Namespace) -> None:
@@ -138,7 +138,7 @@ def _watch(call: Callable[..., T], *arguments: Any) -> T:
 def _deliver(result: Result, options: argparse.Namespace) -> None:
     if options.out:
         files = exports.write_folder(result, options.out)
-        print(f"{len(files)} files in {options.out}", file=sys.stderr)
+        print(one_line(f"{len(files)} files in {options.out}"), file=sys.stderr)
     if options.json == "-":
         print(result.to_json())
     elif options.json:
@@ -157,7 +157,7 @@ def _text(result: Result) -> str:
     provenance = result.provenance
     lines += [
         "",
-        f"{provenance.model.id} ({provenance.model.weights}, run in {provenance.model.dtype}), "
+        f"{one_line(provenance.model.id)} ({provenance.model.weights}, run in {provenance.model.dtype}), "
         f"{provenance.seconds:.2f} s on {provenance.device} ({provenance.blas}), {provenance.date}",
         f"link: {result.link}",
     ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+from interp_core.messages import quoted
 from interp_core.models import catalogue
 from interp_core.papers import PAPERS, Paper
 from interp_core.params import ParameterError, from_query, split_link
@@ -25,19 +27,25 @@ def parse(link: str) -> tuple[Paper, Any]:
     paper = PAPERS.get(name)
     if paper is None or not paper.built:
         built = ", ".join(name for name, paper in PAPERS.items() if paper.built)
-        raise ParameterError(f"link: there is no paper {name[:60]!r}; accepted: {built}")
-    params = from_query(paper.module.Params, link)
-    check_model(params.model)
-    return paper, params
+        raise ParameterError(f"link: there is no paper {quoted(name)}; accepted: {built}")
+    return paper, check_model(from_query(paper.module.Params, link))
 
 
-def check_model(name: str) -> None:
-    """Raise when a link may not name this model.
+def check_model(params: Any) -> Any:
+    """Return ``params`` of a link, with its model under the name by which it is listed.
 
     Raises:
-        ParameterError: The message lists the models that a link may name.
+        ParameterError: When a link may not name this model; the message lists those it may.
     """
-    if catalogue.find(name) is None:
+    if catalogue.find(params.model) is None:
         raise ParameterError(
-            f"model: {name[:60]!r} is not accepted in a link; accepted: {', '.join(catalogue.models())}"
+            f"model: {quoted(params.model)} is not accepted in a link; "
+            f"accepted: {', '.join(catalogue.models())}"
         )
+    return listed(params)
+
+
+def listed(params: Any) -> Any:
+    """Return ``params`` with its model under its listed name, whatever the case it was written in."""
+    known = catalogue.find(params.model)
+    return params if known is None else dataclasses.replace(params, model=known.id)

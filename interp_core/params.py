@@ -18,9 +18,12 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from interp_core.messages import one_line, quoted
+
 T = TypeVar("T")
 
 MAX_CHARACTERS = 20_000
+MAX_INDEX = 1_000_000_000
 
 VIEW = "view_"
 """Prefix of a link's keys that say how a page shows a result; no analysis reads them."""
@@ -49,15 +52,10 @@ def parameters(cls: type[T]) -> type[T]:
 
 def _one_line(error: pydantic.ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    name = first["loc"][0] if first["loc"] else "parameters"
+    name = one_line(str(first["loc"][0]), 60) if first["loc"] else "parameters"
     message = first["msg"].removeprefix("Value error, ")
     accepted = message[:1].lower() + message[1:]
-    return f"{name}: {_short(first['input'])} is not accepted; {accepted}"
-
-
-def _short(value: Any) -> str:
-    text = ascii(value) if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return f"{name}: {quoted(first['input'])} is not accepted; {accepted}"
 
 
 def _check_text(text: str) -> str:
@@ -114,6 +112,8 @@ def _check_span(span: Span) -> Span:
     start, stop, stride = span
     if start < 0 or stride < 1 or (stop is not None and stop <= start):
         raise ValueError("accepted: start:stop:stride with 0 <= start < stop and stride >= 1")
+    if max(start, stop or 0, stride) > MAX_INDEX:
+        raise ValueError(f"accepted: start:stop:stride of numbers up to {MAX_INDEX}")
     return span
 
 
@@ -192,7 +192,7 @@ def split_link(link: str) -> tuple[str, str]:
     try:
         parts = urlsplit(link)
     except ValueError as error:
-        raise ParameterError(f"link: {_short(link)} is not accepted; {error}") from None
+        raise ParameterError(f"link: {quoted(link)} is not accepted; {error}") from None
     return parts.path, parts.query
 
 
@@ -206,7 +206,7 @@ def from_query(cls: type[T], link: str) -> T:
     try:
         given = parse_qs(query, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError as error:
-        raise ParameterError(f"link: {_short(query)} is not accepted; {error}") from None
+        raise ParameterError(f"link: {quoted(query)} is not accepted; {error}") from None
     return from_texts(cls, {k: v for k, v in given.items() if not k.startswith(VIEW)})
 
 
@@ -215,7 +215,9 @@ def from_texts(cls: type[T], given: dict[str, list[str]]) -> T:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in given:
         if name not in fields:
-            raise ParameterError(f"{name}: no such parameter; accepted: {', '.join(fields)}")
+            raise ParameterError(
+                f"{one_line(name, 60)}: no such parameter; accepted: {', '.join(fields)}"
+            )
     return cls(
         **{
             name: tuple(values)

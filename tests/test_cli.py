@@ -125,7 +125,7 @@ def test_written_files_parse_back(run, tmp_path):
     compile(files["snippet.py"], "snippet.py", "exec")
 
 
-def test_the_snippet_makes_the_same_result(run, tmp_path):
+def test_the_snippet_makes_the_same_result_and_shows_it(run, tmp_path, capsys):
     folder = str(tmp_path)
     run(
         "logit-lens",
@@ -140,6 +140,7 @@ def test_the_snippet_makes_the_same_result(run, tmp_path):
     )
     names: dict = {}
     exec((tmp_path / "snippet.py").read_text(), names)
+    assert capsys.readouterr().out.strip() == repr(names["result"].summary)
     written = json.loads((tmp_path / "result.json").read_text())
     assert names["result"].params == Params(prompt='a "b"\n{c}', layers=(3, 9, 2), watch=(" a",))
     assert json.loads(names["result"].to_json())["summary"] == written["summary"]
@@ -220,6 +221,14 @@ BAD = {
     "link broken": (["link", "http://["], "Invalid IPv6 URL"),
     "link bytes": (["link", "prompt=%ff"], "link: "),
     "link nothing": (["link"], "required"),
+    "escape": (["link", "x%1b]0;owned%07=1"], r"x\x1b]0;owned\x07: no such parameter"),
+    "escape flag": (["logit-lens", "--top-k\x1b]0;owned\x07", "1"], r"--top-k\x1b]0;owned\x07"),
+    "escape paper": (["logit\x1b[2J\u202elens"], r"invalid choice: 'logit\x1b[2J\u202elens'"),
+    "escape path": (["logit-lens", "--json", "/no\x1b[2Jwhere/a"], r"\x1b[2J"),
+    "escape model": (["logit-lens", "--model", "no\x1b[2J"], r"\x1b[2J"),
+    "long flag": (["logit-lens", f"--{'x' * 20_000}"], "xxx..."),
+    "long path": (["logit-lens", "--json", "/" + "x" * 20_000], "File name too long"),
+    "long model": (["link", f"model={'x' * 20_000}"], "model: 'xxx"),
     "fetch": (["models", "--fetch", "nothing here"], "is unknown; accepted"),
 }
 
@@ -231,6 +240,34 @@ def test_bad_input_is_one_line_and_status_2(run, case):
     assert (status, out) == (2, "")
     assert err.endswith("\n") and len(err.splitlines()) == 1, err
     assert message in err and "Traceback" not in err
+    assert err[:-1].isprintable() and len(err) < 1200
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (RuntimeError("[metal::malloc] Attempting to allocate 9\n bytes"), 1, "not enough memory"),
+        (MemoryError(), 1, "There is not enough memory for this."),
+        (RuntimeError("[load] \x1b[2J"), 1, r"The computation failed: [load] \x1b[2J"),
+        (ValueError("[matmul] shape (2,3)"), 1, "The computation failed: [matmul] shape (2,3)"),
+        (ValueError("prompt: it is too long"), 2, "error: prompt: it is too long"),
+    ],
+)
+def test_a_computation_that_fails_is_one_line(run, monkeypatch, error, status, line):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(cli, "_result", fail)
+    found, out, err = run("logit-lens")
+    assert (found, out) == (status, "") and line in err
+    assert len(err.splitlines()) == 1 and err[:-1].isprintable()
+
+
+def test_a_model_goes_by_its_listed_name(run, monkeypatch):
+    monkeypatch.setattr(cli, "_result", lambda paper, params: params)
+    monkeypatch.setattr(cli, "_deliver", lambda params, options: print(params.model))
+    assert run("logit-lens", "--model", catalogue.DEFAULT.upper())[1].strip() == catalogue.DEFAULT
+    assert run("logit-lens", "--model", "/a/Folder")[1].strip() == "/a/Folder"
 
 
 @pytest.mark.parametrize("name", ["A fact", "A chat turn"])

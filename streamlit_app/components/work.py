@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from components.engine import engine, session_id
+from interp_core.messages import sentence
 from interp_core.models import catalogue
 from interp_core.models.loading import local_folder
 from interp_core.papers import Paper
@@ -81,8 +82,8 @@ def _follow(paper: Paper, params: Any, draw: Draw | None, *, findings: bool) -> 
         return job.result()
     except Cancelled:
         ended[mark] = "Cancelled."
-    except (ValueError, OSError, MemoryError) as error:
-        ended[mark] = str(error) or type(error).__name__
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        ended[mark] = sentence(error)
     finally:
         engine().leave(paper, params, session_id(), findings=findings)
     _show_end(ended, mark)
