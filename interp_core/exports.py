@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -18,9 +19,20 @@ from interp_core.results import Result
 Mode = Literal["light", "dark"]
 
 
+_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How a text begins that a spreadsheet would run, full-width signs included."""
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
 def csv(frame: pd.DataFrame) -> bytes:
-    """Return a table as CSV, UTF-8."""
-    return frame.to_csv(index=False).encode("utf-8", errors="backslashreplace")
+    """Return a table as CSV, UTF-8; an apostrophe stands before text that spreadsheets would run."""
+    # Lines end as in RFC 4180: then both of its characters are quoted where a cell holds them.
+    text = frame.map(_inert).to_csv(index=False, lineterminator="\r\n")
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+def _inert(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 
 def parquet(frame: pd.DataFrame) -> bytes:
@@ -36,7 +48,16 @@ def _spec(chart: alt.TopLevelMixin, mode: Mode) -> dict:
     with alt.theme.enable("none"):
         spec = chart.to_dict()
     background = {"light": "white", "dark": "#0e1117"}[mode]
-    return {**spec, "config": {**theme.config(mode), "background": background}}
+    return _drawable({**spec, "config": {**theme.config(mode), "background": background}})
+
+
+def _drawable(spec: Any) -> Any:
+    """Return a specification without characters that XML cannot hold; they end vl_convert's process."""
+    if isinstance(spec, dict):
+        return {name: _drawable(value) for name, value in spec.items()}
+    if isinstance(spec, list):
+        return [_drawable(value) for value in spec]
+    return _NOT_IN_XML.sub("\ufffd", spec) if isinstance(spec, str) else spec
 
 
 @cache
@@ -93,6 +114,7 @@ def snippet(result: Result) -> str:
         f"model = load_model({repr(model) if model else ''})\n"
         f"params = {module}.Params({arguments}{chr(10) if arguments else ''})\n"
         f"result = {module}.run(model, params)\n"
+        "print(result.summary)\n"
     )
 
 
