@@ -133,7 +133,7 @@ def main() -> None:
     show.header(PAPER, METHOD)
     if error := st.session_state.get("link_error"):
         st.warning(f"This link is not accepted, so defaults are shown. {work.plain(error)}")
-    controls.setting()
+    params = controls.setting(params)
     side, figure = st.columns([1, 4.4], gap="medium")
     with side:
         try:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 from components.model import pick
+from components.state import address_of
 
 from interp_core.models.catalogue import DEFAULT
 from interp_core.papers import PAPERS
@@ -22,7 +23,10 @@ for row in (list(PAPERS.values())[:3], list(PAPERS.values())[3:]):
             st.caption(f"[{paper.reference}]({paper.url})")
             if paper.built:
                 st.page_link(
-                    f"app_pages/{paper.stem}.py", label="Open", icon=":material/arrow_forward:"
+                    f"app_pages/{paper.stem}.py",
+                    label="Open",
+                    icon=":material/arrow_forward:",
+                    query_params=address_of(paper),
                 )
             else:
                 st.caption("Not built yet.")

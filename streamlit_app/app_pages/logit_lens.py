@@ -26,11 +26,8 @@ are over prompts that were written for Lensbook; where KL peaks depends on the t
 """
 
 
-def chosen_cell(result: LogitLens, event: dict) -> tuple[int, int]:
+def chosen_cell(result: LogitLens) -> tuple[int, int]:
     """Return the layer and position that were clicked, or come with the link, or the last."""
-    clicked = event["selection"].get("cell") if event else None
-    if clicked:
-        st.session_state["cell"] = f"{clicked[0]['layer']}.{clicked[0]['position']}"
     layer, _, position = st.session_state["cell"].partition(".")
     cells = result.frames["cells"]
     known = cells[
@@ -122,8 +119,9 @@ def draw(params: Params) -> LogitLens | None:
                 show.figure(charts.grid(before, colour), "before", dim=True)
             return None
         grid = charts.grid(result, colour)
-        event = show.figure(grid, f"grid-{hash(result.params)}", select="cell")
-        cell = chosen_cell(result, event)
+        key = f"grid-{hash(result.params)}"
+        show.figure(grid, key, select="cell", then=partial(controls.use_cell, key))
+        cell = chosen_cell(result)
     with below:
         support(result, *cell)
     st.session_state["before"] = result
@@ -159,17 +157,17 @@ def main() -> None:
     show.header(PAPER, METHOD)
     notice = st.container()
     controls.setting()
+    params, refused, tokens = controls.typed(params), False, None
     try:
-        params = controls.typed(params)
         tokens = prompt.tokens_of(params)
     except ValueError as error:
+        refused = True
         st.error(work.plain(str(error)))
-        return
     if tokens is None and (kept := engine().result(PAPER, params)) is not None:
         tokens = prompt.tokens_in(kept)
     if tokens:
         prompt.chips(tokens, model.context)
-    sizes = (model.n_layers or 1, len(tokens or [None]))
+    sizes = (model.n_layers, len(tokens or []))
     if fresh:
         params = controls.fitted(params, sizes)
     controls.seed_spans(params, sizes)
@@ -183,6 +181,8 @@ def main() -> None:
             st.error(work.plain(str(error)))
             return
     state.write(PAPER, params, controls.view())
+    if refused:
+        return
     with figure:
         result = draw(params)
     if result is None:

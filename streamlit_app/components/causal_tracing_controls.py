@@ -6,7 +6,8 @@ import dataclasses
 
 import streamlit as st
 
-from components import state
+from components import prompt, state
+from components.bounded import bounded
 from interp_core.papers import PAPERS
 from interp_core.papers.causal_tracing import PRESETS, Params, facts
 from interp_core.params import MAX_CHARACTERS
@@ -34,14 +35,14 @@ METRICS = {
     "kl": "KL to the clean run",
 }
 PANELS = {"trace": "Trace", "average": "Over many facts", "edit": "Edit"}
-TEXTS = ("prompt", "subject", "answer", "swap", "foil", "new_object", "start")
+TEXTS = ("subject", "answer", "swap", "foil", "new_object", "start")
 PLAIN = (*TEXTS, "corruption", "noise", "noise_unit", "samples", "window", "metric", "seed")
 
 
 def seed(params: Params, view: dict[str, str]) -> None:
     """Set the controls to ``params`` and ``view``, before they are drawn."""
     now = st.session_state
-    for name in (*PLAIN, "covariance"):
+    for name in ("prompt", *PLAIN, "covariance"):
         now[f"ct_{name}"] = getattr(params, name)
     now["ct_kinds"] = list(params.kinds)
     now["ct_watch"] = list(params.watch)
@@ -75,12 +76,12 @@ def use_fact() -> None:
 
 
 def _take(params: Params) -> None:
-    state.write(PAPER, params, {})
+    state.take(PAPER, params, {})
     seed(params, {})
 
 
-def setting() -> None:
-    """Draw the presets, the fact picker, the prompt and the subject."""
+def setting(params: Params) -> Params:
+    """Draw the presets, the prompt, the subject and the answer; return ``params`` with the prompt."""
     st.pills(
         "Preset",
         list(PRESETS),
@@ -96,6 +97,7 @@ def setting() -> None:
     right.text_input(
         "Answer", key="ct_answer", placeholder="the model's own", help="What is followed."
     )
+    return dataclasses.replace(params, prompt=prompt.typed("ct_prompt", params.prompt))
 
 
 def sliders(params: Params, n_layers: int) -> Params:
@@ -114,9 +116,10 @@ def sliders(params: Params, n_layers: int) -> Params:
         label = "Other subject" if now["ct_corruption"] == "swap" else "Other prompt"
         st.text_input(label, key="ct_swap", help="It must make equally many tokens.")
     else:
-        st.slider("Noise (standard deviations)", 0.1, 6.0, step=0.1, key="ct_noise")
-        st.slider("Noise samples", 1, 20, key="ct_samples")
-    st.slider("Window (blocks)", 1, max(2, n_layers), key="ct_window")
+        label = "Noise (standard deviations)"
+        bounded(label, Params, "noise", "ct_noise", slider=(0.1, 6.0, 0.1), format="%g")
+        bounded("Noise samples", Params, "samples", "ct_samples", slider=(1, 20, 1))
+    bounded("Window (blocks)", Params, "window", "ct_window", slider=(1, max(2, n_layers), 1))
     st.multiselect("Restore", list(KINDS), format_func=KINDS.get, key="ct_kinds")
     st.selectbox("Measure", list(METRICS), format_func=METRICS.get, key="ct_metric")
     if now["ct_metric"] == "logit_difference":
@@ -125,7 +128,7 @@ def sliders(params: Params, n_layers: int) -> Params:
         st.text_input(
             "Token in front", key="ct_start", help="auto, none, or a special token's text."
         )
-        st.number_input("Seed", 0, 2**32 - 1, key="ct_seed")
+        bounded("Seed", Params, "seed", "ct_seed")
     return typed(params)
 
 
@@ -151,7 +154,7 @@ def typed(params: Params) -> Params:
 
 def keep() -> None:
     """Hold the values of controls that are not drawn this time."""
-    for name in (*PLAIN, "covariance", "kinds", "watch", "layer", "edit", "panel"):
+    for name in ("prompt", *PLAIN, "covariance", "kinds", "watch", "layer", "edit", "panel"):
         key = f"ct_{name}"
         if key in st.session_state:
             st.session_state[key] = st.session_state[key]
@@ -164,7 +167,8 @@ def edit_form(n_layers: int) -> None:
     columns[0].text_input(
         "New object", key="ct_new_object", placeholder="what the answer should become"
     )
-    columns[1].number_input("Block", 0, n_layers - 1, key="ct_layer", placeholder="an early one")
+    with columns[1]:
+        bounded("Block", Params, "layer", "ct_layer", last=n_layers - 1, placeholder="an early one")
     columns[2].selectbox(
         "C",
         ["text", "identity"],

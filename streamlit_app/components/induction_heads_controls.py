@@ -6,12 +6,13 @@ import dataclasses
 
 import streamlit as st
 
-from components import state
+from components import prompt, state
+from components.bounded import bounded, number
 from interp_core.charts.induction_heads import SCORES
 from interp_core.papers import PAPERS
 from interp_core.papers.induction_heads import PRESETS, TEXT, TOYS, Params, head_name
-from interp_core.papers.induction_heads.params import WINDOW
-from interp_core.params import MAX_CHARACTERS, ParameterError
+from interp_core.papers.induction_heads.params import MAX_TOKENS, WINDOW
+from interp_core.params import MAX_CHARACTERS
 
 PAPER = PAPERS["induction-heads"]
 PANELS = {
@@ -75,7 +76,7 @@ def use_preset() -> None:
     """Take over the preset that was picked, on the model that is chosen."""
     if name := st.session_state["ih_preset"]:
         params = dataclasses.replace(PRESETS[name], model=st.session_state["model"])
-        state.write(PAPER, params, {})
+        state.take(PAPER, params, {})
         seed(params, {})
 
 
@@ -131,33 +132,32 @@ def sliders(panel: str, n_layers: int | None, n_heads: int | None) -> None:
 
 def _sequences() -> None:
     st.selectbox("Colour", list(SCORES), key="ih_score", format_func=lambda name: SCORES[name][0])
-    st.slider("Random tokens", 2, 100, key="ih_tokens")
-    st.slider("Repeats", 2, 8, key="ih_repeats")
-    st.slider("Sequences", 1, 40, key="ih_seeds")
-    st.slider("Threshold", 0.05, 0.95, step=0.05, key="ih_threshold")
+    bounded("Random tokens", Params, "tokens", "ih_tokens", slider=(2, 100, 1))
+    bounded("Repeats", Params, "repeats", "ih_repeats", slider=(2, 8, 1))
+    bounded("Sequences", Params, "seeds", "ih_seeds", slider=(1, 40, 1))
+    bounded(
+        "Threshold", Params, "threshold", "ih_threshold", slider=(0.05, 0.95, 0.05), format="%g"
+    )
     _more()
 
 
 def _more() -> None:
     with st.expander("More"):
         st.segmented_control("BOS token", ["auto", "true", "false"], key="ih_bos", required=True)
-        st.number_input("Seed", 0, 2**32 - 1, key="ih_seed")
+        bounded("Seed", Params, "seed", "ih_seed")
 
 
 def _head(n_layers: int | None, n_heads: int | None) -> None:
     st.radio("View", list(LOOKS), key="ih_look", format_func=LOOKS.get)
     _receiver(n_layers, n_heads)
-    st.number_input(
-        "From position", 0, 1023, key="ih_from", help=f"{WINDOW} positions are drawn at a time."
-    )
+    help_ = f"{WINDOW} positions are drawn at a time."
+    number("From position", "ih_from", 0, None, last=MAX_TOKENS - 1, help=help_)
 
 
 def _receiver(n_layers: int | None, n_heads: int | None) -> None:
     for name, count in (("layer", n_layers), ("head", n_heads)):
-        last = (count or 1001) - 1
-        if (now := st.session_state[f"ih_{name}"]) is not None and now > last:
-            st.session_state[f"ih_{name}"] = None
-        st.number_input(name.title(), 0, last, key=f"ih_{name}", placeholder="the best")
+        last = None if count is None else count - 1
+        bounded(name.title(), Params, name, f"ih_{name}", last=last, placeholder="the best")
 
 
 def _ablation(n_layers: int | None, n_heads: int | None) -> None:
@@ -167,16 +167,16 @@ def _ablation(n_layers: int | None, n_heads: int | None) -> None:
     options = list(dict.fromkeys([*now["ih_ablate"], *tops, *every]))
     st.multiselect("Heads", options, key="ih_ablate", help="Heads by name, or one top-n.")
     st.selectbox("In their place", list(ABLATIONS), key="ih_ablation", format_func=ABLATIONS.get)
-    st.slider("Draws of other heads", 1, 20, key="ih_controls")
-    st.slider("Sequences", 1, 40, key="ih_seeds")
+    bounded("Draws of other heads", Params, "controls", "ih_controls", slider=(1, 20, 1))
+    bounded("Sequences", Params, "seeds", "ih_seeds", slider=(1, 40, 1))
     _more()
 
 
 def _training() -> None:
     st.multiselect("Models", list(TOYS), key="ih_layers", format_func=TOY_NAMES.get)
-    st.slider("Training steps", 100, 4000, step=100, key="ih_steps")
+    bounded("Training steps", Params, "steps", "ih_steps", slider=(100, 4000, 100))
     with st.expander("More"):
-        st.number_input("Seed", 0, 2**32 - 1, key="ih_seed")
+        bounded("Seed", Params, "seed", "ih_seed")
 
 
 def typed(params: Params) -> Params:
@@ -189,8 +189,7 @@ def typed(params: Params) -> Params:
     panel = now["ih_panel"]
     start = now["ih_from"] or 0
     given = {name: now[f"ih_{name}"] for name in PLAIN}
-    if panel == "head" and not now["ih_text"].strip():
-        raise ParameterError("text: it is empty; accepted: text with a few words")
+    text = now["ih_text"] if now["ih_text"].strip() else params.text or TEXT
     return dataclasses.replace(
         params,
         **given,
@@ -199,8 +198,8 @@ def typed(params: Params) -> Params:
         head=now["ih_head"],
         measure=panel if panel in ("circuits", "context") else "heads",
         ablate=tuple(now["ih_ablate"] or [TOP]) if panel in ("ablation", "context") else (),
-        text=now["ih_text"] if panel == "head" else "",
-        positions=(start, None, 1) if start else (0, None, 1),
+        text=text if panel == "head" else "",
+        positions=params.positions if start == params.positions[0] else (start, None, 1),
         train=panel == "training",
         layers=tuple(now["ih_layers"] or TOYS),
     )
@@ -219,3 +218,4 @@ def view(panel: str) -> dict[str, str]:
 def text_box() -> None:
     """Draw the box of the text whose patterns are shown."""
     st.text_area("Text", key="ih_text", max_chars=MAX_CHARACTERS, height=80)
+    prompt.typed("ih_text", "", "text")

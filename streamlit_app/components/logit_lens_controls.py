@@ -6,7 +6,8 @@ import dataclasses
 
 import streamlit as st
 
-from components import state
+from components import prompt, state
+from components.bounded import bounded, number
 from interp_core.charts.parts import shown
 from interp_core.papers import PAPERS
 from interp_core.papers.logit_lens import PRESETS, Params
@@ -38,6 +39,7 @@ SUPPORT = {
 SCALES = {"probability": "probability", "rank": "rank"}
 VIEWS = {"colour": COLOURS, "support": SUPPORT, "scale": SCALES}
 """Controls that say how a result is shown, with their options; the first is what one sees first."""
+SPANS = ("layers", "positions")
 FINAL = "final top"
 
 
@@ -47,9 +49,12 @@ def ends(span: tuple[int, int | None, int], size: int) -> tuple[int, int]:
     return (min(span[0], stop - 1), stop - 1)
 
 
-def span(ends: tuple[int, int], size: int, stride: int = 1) -> tuple[int, int | None, int]:
-    """Return a slider's two ends as a parameter; the whole range means whatever there is."""
-    start, last = ends
+def span(params: Params, name: str, size: int, stride: int) -> tuple[int, int | None, int]:
+    """Return what a slider says as a parameter; the whole range means whatever there is."""
+    if not size:
+        start, stop, _ = getattr(params, name)
+        return (start, stop, stride)
+    start, last = st.session_state[name]
     return (start, None if last == size - 1 else last + 1, stride)
 
 
@@ -64,6 +69,7 @@ def seed(params: Params, view: dict[str, str]) -> None:
         None,
     )
     now["cell"], now["sizes"] = view.get("view_cell", ""), None
+    now["target"] = view.get("view_target", FINAL)
     for name in VIEWS:
         now.pop(name, None)
 
@@ -82,18 +88,20 @@ def seed_spans(params: Params, sizes: tuple[int, int]) -> None:
     """Fit the sliders to the model's depth and the prompt's length when either changes."""
     now = st.session_state
     if now.get("sizes") != sizes:
-        now["layers"], now["positions"] = (
-            ends(params.layers, sizes[0]),
-            ends(params.positions, sizes[1]),
-        )
-        now["sizes"] = sizes
+        for name, size in zip(SPANS, sizes, strict=True):
+            now[name] = ends(getattr(params, name), size)
+        now["sizes"], now["stride"] = sizes, params.layers[2]
 
 
 def fitted(params: Params, sizes: tuple[int, int]) -> Params:
-    """Return ``params``, with the whole range where a link asks for more than there is."""
+    """Return ``params``, with the whole range where a link asks for more than there is.
+
+    A size of 0 is not known yet.
+    """
     try:
-        resolve(params.layers, sizes[0], "layers")
-        resolve(params.positions, sizes[1], "positions")
+        for name, size in zip(SPANS, sizes, strict=True):
+            if size:
+                resolve(getattr(params, name), size, name)
     except ParameterError as error:
         params = dataclasses.replace(params, layers=(0, None, 1), positions=(0, None, 1))
         state.reject(PAPER, params, str(error))
@@ -104,15 +112,22 @@ def use_preset() -> None:
     """Take over the preset that was picked, on the model that is chosen."""
     if name := st.session_state["preset"]:
         chosen = dataclasses.replace(PRESETS[name], model=st.session_state["model"])
-        state.write(PAPER, chosen, {})
+        state.take(PAPER, chosen, {})
         seed(chosen, {})
+
+
+def use_cell(key: str) -> None:
+    """Read the cell that was clicked in the grid of that key."""
+    if clicked := st.session_state[key]["selection"].get("cell"):
+        st.session_state["cell"] = f"{clicked[0]['layer']}.{clicked[0]['position']}"
 
 
 def typed(params: Params) -> Params:
     """Return ``params`` with what decides the tokens as it is typed now."""
     now = st.session_state
+    text = prompt.typed("prompt", params.prompt)
     return dataclasses.replace(
-        params, model=now["model"], prompt=now["prompt"], chat=now["chat"], bos=now["bos"]
+        params, model=now["model"], prompt=text, chat=now["chat"], bos=now["bos"]
     )
 
 
@@ -122,7 +137,7 @@ def sliders(params: Params, sizes: tuple[int, int]) -> Params:
     now = st.session_state
     if n_layers > 1:
         st.slider("Layers", 0, n_layers - 1, key="layers")
-    st.slider("Every n-th layer", 1, max(2, n_layers // 2), key="stride")
+    number("Every n-th layer", "stride", 1, None, slider=(1, max(2, n_layers // 2), 1))
     if n_tokens > 1:
         st.slider("Positions", 0, n_tokens - 1, key="positions")
     st.selectbox("Colour", list(COLOURS), format_func=COLOURS.get, key="colour")
@@ -138,18 +153,19 @@ def sliders(params: Params, sizes: tuple[int, int]) -> Params:
         help="One token each, leading space included (shown as a dot), as it stands in the text.",
     )
     with st.expander("More"):
-        st.slider("Top tokens kept", 1, 100, key="top_k")
+        bounded("Top tokens kept", Params, "top_k", "top_k", slider=(1, 100, 1))
         st.segmented_control("BOS token", ["auto", "true", "false"], key="bos", required=True)
         st.toggle("Chat format", key="chat")
-        st.slider("Positions left out of averages", 0, 64, key="skip_first")
+        label = "Positions left out of averages"
+        bounded(label, Params, "skip_first", "skip_first", slider=(0, 64, 1))
     return dataclasses.replace(
         params,
         stream=now["stream"],
         watch=tuple(now["watch"]),
         top_k=now["top_k"],
         skip_first=now["skip_first"],
-        layers=span(now["layers"], n_layers, now["stride"]),
-        positions=span(now["positions"], n_tokens),
+        layers=span(params, "layers", n_layers, now["stride"]),
+        positions=span(params, "positions", n_tokens, params.positions[2]),
     )
 
 

@@ -28,6 +28,15 @@ def _tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer(folder)
 
 
+def typed(key: str, last: str, what: str = "prompt") -> str:
+    """Return what stands in a box; where nothing does, ask for it and return what stood there last."""
+    text = st.session_state[key]
+    if text.strip():
+        return text
+    st.warning(f"Type a {what}.")
+    return last
+
+
 def tokens_of(params: object) -> list[Token] | None:
     """Return a prompt's tokens, or None where the model's tokenizer is not on this machine.
 

@@ -20,28 +20,44 @@ Query = dict[str, list[str]]
 def read(paper: Paper) -> tuple[Any, dict[str, str], bool]:
     """Return the page's parameters, its view, and whether its controls must be set anew.
 
-    A new address (a link, a step back) wins over what the session holds; an empty one does not,
-    since moving between pages empties it. A bad link is reported, and the defaults are shown.
+    The address always wins, an empty one too: a link, a move between pages, a step back or forward.
+    A bad link is reported, and the defaults are shown.
     """
     state = st.session_state
     address = _address()
-    known = f"{paper.name}.params" in state
-    if known and (address == state[f"{paper.name}.address"] or not address):
-        fresh = state.get("page") != paper.name
-        state["page"] = paper.name
-        return state[f"{paper.name}.params"], dict(state[f"{paper.name}.view"]), fresh
-    state["page"] = paper.name
+    if state.get("page") == paper.name and not _is_new(paper, address):
+        return state[f"{paper.name}.params"], dict(state[f"{paper.name}.view"]), False
+    state["page"], state["replaced"] = paper.name, []
     view = {k: v[-1] for k, v in address.items() if k.startswith(VIEW)}
     texts = {k: v for k, v in address.items() if not k.startswith(VIEW)}
     try:
-        params = from_texts(paper.module.Params, texts)
-        links.check_model(params.model)
+        params = links.check_model(from_texts(paper.module.Params, texts))
         state["link_error"] = None
     except ParameterError as error:
         params, view = paper.module.Params(), {}
         state["link_error"] = str(error)
     _keep(paper, params, view, address)
     return params, view, True
+
+
+def _is_new(paper: Paper, address: Query) -> bool:
+    """Whether the browser came to another address, rather than not having heard of ours yet.
+
+    Until it has, what a reader does next arrives with the address that was there before.
+    """
+    state = st.session_state
+    taken = state.pop("taken", False)
+    if address == state[f"{paper.name}.address"]:
+        if not taken:
+            state["replaced"] = []
+        return False
+    return _by_history() or address not in state["replaced"]
+
+
+def _by_history() -> bool:
+    """Whether this run was asked for by the browser's back or forward."""
+    context = st.runtime.scriptrunner.get_script_run_ctx()
+    return context is not None and context.is_history_navigation
 
 
 def write(paper: Paper, params: Any, view: dict[str, str]) -> None:
@@ -54,10 +70,22 @@ def write(paper: Paper, params: Any, view: dict[str, str]) -> None:
     if state.get("link_error") and now == (params, view):
         return
     state["link_error"] = None
-    query = to_address(params, view)
-    if query != _address():
-        st.query_params.from_dict(query)
-    _keep(paper, params, view, _address())
+    query, before = to_address(params, view), _address()
+    _keep(paper, params, view, query)
+    if query != before:
+        state["replaced"] = [*state["replaced"], before]
+        st.query_params.from_dict(query)  # last, as a newer run may end this one here
+
+
+def take(paper: Paper, params: Any, view: dict[str, str]) -> None:
+    """Go on with other parameters: for callbacks, which run before the page reads its address."""
+    write(paper, params, view)
+    st.session_state["taken"] = True
+
+
+def address_of(paper: Paper) -> Query:
+    """Return the query of a page as this browser left it, empty where it never was."""
+    return st.session_state.get(f"{paper.name}.address", {})
 
 
 def reject(paper: Paper, params: Any, message: str) -> None:
