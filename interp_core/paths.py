@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import logging
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,8 @@ import platformdirs
 
 SHIPPED = Path(__file__).parent / "data"
 """Prompts and presets' results that come with the package; read only."""
+
+_PARTIAL = ".partial-"
 
 
 def cache_dir(name: str) -> Path:
@@ -51,3 +57,36 @@ def save_bytes(file: Path, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as partial:
         partial.write(content)
     os.replace(partial.name, file)
+@contextlib.contextmanager
+def partial_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder in ``parent`` that lasts as long as the context, or its process.
+
+    Its owner holds a lock on it, which ends with the process however that ends; what is found
+    without one was left behind, and is removed first.
+    """
+    gate = _lock(parent)
+    try:
+        for left in parent.glob(f"{_PARTIAL}*"):
+            with contextlib.suppress(OSError):
+                owner = _lock(left, fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(owner)
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=_PARTIAL))
+        owner = _lock(folder)
+    finally:
+        os.close(gate)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(owner)
+
+
+def _lock(folder: Path, flags: int = 0) -> int:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

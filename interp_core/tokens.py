@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,8 @@ between documents in training."""
 
 _BETWEEN_DOCUMENTS = ("<|endoftext|>",)
 """Texts of such tokens, which a chat model may call neither BOS nor EOS."""
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 @functools.cache
@@ -188,6 +191,9 @@ class Tokenizer:
         if token_id in self._special:
             return piece
         if not self._byte_level:
+            byte = _BYTE_TOKEN.fullmatch(piece)
+            if byte:
+                return bytes([int(byte[1], 16)]).decode(errors="backslashreplace")
             return piece.replace("\u2581", " ")
         table = _byte_of()
         if any(char not in table for char in piece):

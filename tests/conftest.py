@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-# Tests keep their results and their list of models to themselves, but share the converted model.
-from interp_core.models import default
+# Tests keep their results and their list of models to themselves, but share converted models.
+from interp_core.models.packaged import PACKAGED
 
-CONVERTED = default.folder()
+CONVERTED = [model.folder for model in PACKAGED.values() if model.folder.exists()]
 os.environ["LENSBOOK_CACHE"] = tempfile.mkdtemp(prefix="lensbook-tests-")
-if CONVERTED.exists():
-    (default.folder().parent / CONVERTED.name).symlink_to(CONVERTED)
+for folder in CONVERTED:
+    PACKAGED[folder.name].folder.symlink_to(folder)
 
 REFERENCE = Path(__file__).parent / "reference"
 CHECKPOINTS = sorted(path.parent.name for path in REFERENCE.glob("*/config.json"))

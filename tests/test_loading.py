@@ -21,7 +21,6 @@ from interp_core.models import (
     architectures,
     catalogue,
     checkpoint,
-    default,
     dialects,
     gguf,
     loading,
@@ -256,96 +255,4 @@ def test_the_default_model(model):
     shipped = catalogue.find(catalogue.DEFAULT)
     assert model.info.fingerprint == shipped.fingerprint
     assert (model.info.n_layers, model.info.context) == (shipped.n_layers, shipped.context)
-    assert default.folder().name == model.info.id
-
-
-LLAMA_CPP = {hf: gguf_name for gguf_name, hf in gguf._NAMES.items()}
-TWO_IN_ONE = {"self_attn.q_proj": 4, "self_attn.k_proj": 2}
-
-
-@on_compute_thread
-def write_gguf(file: Path, **metadata) -> Path:
-    """Write the tiny Llama as llama.cpp does: its names, and rotary rows in pairs."""
-    tensors = {}
-    for name, value in mx.load(str(REFERENCE / "llama" / "model.safetensors")).items():
-        layer, part = re.fullmatch(r"(?:model\.layers\.(\d+)\.)?(.*)\.weight", name).groups()
-        if heads := TWO_IN_ONE.get(part):
-            rows, columns = value.shape
-            value = value.reshape(heads, 2, -1, columns).swapaxes(1, 2).reshape(rows, columns)
-        block = f"blk.{layer}." if layer else ""
-        tensors[f"{block}{LLAMA_CPP[part]}.weight"] = mx.contiguous(value)
-    tokenizer = json.loads((REFERENCE / "llama" / "tokenizer.json").read_text())
-    names = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
-    sizes = {
-        "embedding_length": 24,
-        "block_count": 3,
-        "feed_forward_length": 32,
-        "attention.head_count": 4,
-        "attention.head_count_kv": 2,
-        "context_length": 32,
-    }
-    mx.save_gguf(
-        str(file),
-        tensors,
-        {
-            "general.architecture": "llama",
-            "tokenizer.ggml.model": "gpt2",
-            "tokenizer.ggml.pre": "smollm",
-            "tokenizer.ggml.tokens": names,
-            "tokenizer.ggml.merges": [" ".join(pair) for pair in tokenizer["model"]["merges"]],
-            "tokenizer.ggml.token_type": mx.array([3] * 3 + [1] * 261, mx.int32),
-            "tokenizer.ggml.bos_token_id": mx.array(0),
-            "tokenizer.ggml.eos_token_id": mx.array(2),
-            **{f"llama.{name}": mx.array(size, mx.uint32) for name, size in sizes.items()},
-            "llama.attention.layer_norm_rms_epsilon": mx.array(1e-3),
-            "llama.rope.freq_base": mx.array(10000.0),
-            **metadata,
-        },
-    )
-    return file
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("LENSBOOK_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "models"
-
-
-def test_a_gguf_gives_the_same_logits(tmp_path, cache):
-    model, expected = (
-        load_model(write_gguf(tmp_path / "tiny.gguf")),
-        load_model(REFERENCE / "llama"),
-    )
-    np.testing.assert_allclose(logits(model), logits(expected), atol=1e-5)
-    assert model.info.weights == "GGUF" and model.info.context == 32
-    assert model.info.weights_sha256 == gguf.sha256(tmp_path / "tiny.gguf")
-    assert model.tokenizer.encode("the cat") == expected.tokenizer.encode("the cat")
-    folder = cache / f"tiny-{model.info.weights_sha256[:8]}"
-    assert sorted(f.name for f in cache.iterdir() if f.is_dir()) == [folder.name]
-    before = (folder / "model.safetensors").stat().st_mtime_ns
-    load_model(tmp_path / "tiny.gguf")
-    assert (folder / "model.safetensors").stat().st_mtime_ns == before
-
-
-@pytest.mark.parametrize("target", ["mlx.core.save_safetensors", "os.replace", "json.dumps"])
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_a_killed_conversion_leaves_nothing(target, error, tmp_path, cache, monkeypatch):
-    file = write_gguf(tmp_path / "tiny.gguf")
-
-    def killed(*_, **__):
-        raise error
-
-    monkeypatch.setattr(target, killed)
-    with pytest.raises(BaseException) as raised:
-        load_model(file)
-    assert isinstance(raised.value, KeyboardInterrupt | ModelError)
-    assert error is KeyboardInterrupt or "No space left on device" in str(raised.value)
-    assert list(cache.iterdir()) == []
-
-
-def test_other_ggufs_are_refused(tmp_path, cache):
-    other = write_gguf(tmp_path / "other.gguf", **{"general.architecture": "qwen2"})
-    assert "GGUF files are read for Llama models with SmolLM's tokenizer" in refusal(other)
-    (tmp_path / "text.gguf").write_text("<html>")
-    assert "not a readable GGUF" in refusal(tmp_path / "text.gguf")
-    assert list(cache.iterdir()) == []
+    assert model.info.weights == "4-bit (GGUF Q4_1)"

