@@ -57,6 +57,8 @@ def save_bytes(file: Path, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as partial:
         partial.write(content)
     os.replace(partial.name, file)
+
+
 @contextlib.contextmanager
 def partial_folder(parent: Path) -> Iterator[Path]:
     """Make a folder in ``parent`` that lasts as long as the context, or its process.

@@ -10,8 +10,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
-from safetensors import SafetensorError, safe_open
 
+from interp_core.models import safetensors_header
 from interp_core.models.architectures import architecture
 from interp_core.models.config import Config
 from interp_core.models.families import FAMILIES
@@ -117,11 +117,7 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """
     found: dict[str, tuple[int, ...]] = {}
     for file in _weight_files(folder):
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                found |= {n: tuple(tensors.get_slice(n).get_shape()) for n in tensors.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"{file} is damaged or cut short: {error}") from None
+        found |= safetensors_header.shapes(file)
     return found
 
 
