@@ -26,7 +26,7 @@ from importlib import metadata
 from pathlib import Path
 
 from interp_core.blas_libraries import LIBRARIES, Library, stamp
-from interp_core.paths import cache_dir, save_bytes
+from interp_core.paths import cache_dir, whole
 
 chosen = "MLX's own"
 """Which BLAS MLX uses, in words, for ``doctor`` and provenance."""
@@ -107,8 +107,8 @@ def _load(library: Library, folder: Path) -> None:
     outcome = _recall(record)
     if outcome is None:
         outcome = _try(library, folder)
-        with contextlib.suppress(OSError):
-            save_bytes(record, json.dumps(outcome).encode())
+        with contextlib.suppress(OSError), whole(record) as file:
+            file.write(json.dumps(outcome).encode())
     if outcome["fault"]:
         raise OSError(outcome["fault"])
     ctypes.CDLL(outcome["file"], mode=ctypes.RTLD_GLOBAL)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import hashlib
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-import numpy as np
 import platformdirs
 
 SHIPPED = Path(__file__).parent / "data"
@@ -45,18 +47,46 @@ def _warn(folder: Path, reason: str) -> None:
     )
 
 
-def save_array(file: Path, array: np.ndarray) -> None:
-    """Write an array whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as partial:
-        np.save(partial, array, allow_pickle=False)
-    os.replace(partial.name, file)
+@functools.cache
+def shipped_digest(name: str) -> str:
+    """Return the digest of a file that comes with the package, e.g. ``facts.json``."""
+    return hashlib.sha256((SHIPPED / name).read_bytes()).hexdigest()
 
 
-def save_bytes(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+@contextlib.contextmanager
+def whole(file: Path) -> Iterator[IO[bytes]]:
+    """Write a file whole or not at all: it appears under its name when the block has ended."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as partial:
-        partial.write(content)
-    os.replace(partial.name, file)
+        try:
+            yield partial
+            partial.flush()
+            os.chmod(partial.name, 0o644)  # temporary files are their owner's alone
+            os.replace(partial.name, file)
+        finally:
+            Path(partial.name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def open_regular(file: Path, limit: int) -> Iterator[IO[bytes]]:
+    """Open a file for reading; a pipe would make its reader wait for ever, a device never end.
+
+    Raises:
+        ValueError: When it is no regular file, or has more than ``limit`` bytes.
+        OSError: When it is not there, or cannot be read.
+    """
+    try:
+        with open(file, "rb", opener=_without_waiting) as opened:
+            status = os.fstat(opened.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+                raise ValueError(f"it is no regular file of at most {limit:,} bytes")
+            yield opened
+    except IsADirectoryError:
+        raise ValueError("it is a folder") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import io
 import json
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self, get_type_hints
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
+from interp_core import archive
 from interp_core.models.language_model import ModelInfo
 from interp_core.params import to_query
 
@@ -92,9 +94,26 @@ class Result(ABC):
     """Whether it depends on the reader's model; results of models trained here do not."""
     unsaved: ClassVar[frozenset[str]] = frozenset()
     """Fields that hold another result, kept under a key of its own."""
+    axes: ClassVar[Mapping[str, str]] = {}
+    """The axes of every array, and of tuples that go along; see :func:`archive.check_axes`."""
 
     params: Any
     provenance: Provenance
+
+    @classmethod
+    def data(cls) -> dict[str, str]:
+        """Digests of what it reads beside its parameters and the model, by name: part of its key."""
+        return {}
+
+    @classmethod
+    def identity(cls) -> dict[str, Any]:
+        """Return what tells this kind's results from others of equal parameters."""
+        return {
+            "paper": cls.paper,
+            "kind": cls.__name__,
+            "version": cls.version,
+            "data": cls.data(),
+        }
 
     @cached_property
     @abstractmethod
@@ -150,10 +169,8 @@ class Result(ABC):
             else:
                 adapter = TypeAdapter(get_type_hints(type(self))[field.name])
                 texts[field.name] = adapter.dump_python(value, mode="json")
-        header = json.dumps({"paper": self.paper, "version": self.version, "fields": texts})
-        arrays["header"] = np.frombuffer(header.encode(), np.uint8)
         file = io.BytesIO()
-        np.savez_compressed(file, **arrays)
+        archive.pack(file, {"identity": self.identity(), "fields": texts}, arrays)
         return file.getvalue()
 
     @classmethod
@@ -161,22 +178,27 @@ class Result(ABC):
         """Return the result that :meth:`to_bytes` wrote.
 
         Raises:
-            ValueError: When the bytes are damaged, or of another paper or version.
+            ValueError: When the bytes are damaged, of another kind or version, measured on other
+                data, or of other fields and shapes than this kind has.
         """
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            header = json.loads(arrays.pop("header").tobytes())
-            if (header["paper"], header["version"]) != (cls.paper, cls.version):
-                raise ValueError(f"it is of {header['paper']} version {header['version']}")
-            hints = get_type_hints(cls)
-            texts = {
-                name: TypeAdapter(hints[name]).validate_python(value)
-                for name, value in header["fields"].items()
-            }
-            return cls(**arrays, **texts)
+            header, arrays = archive.unpack(io.BytesIO(data))
+            if header["identity"] != cls.identity():
+                raise ValueError(f"it is of {header['identity']}")
+            return cls._of(header["fields"], arrays)
         except Exception as error:  # damage shows itself as almost any of them
             raise ValueError(f"not a readable {cls.paper} result: {error}") from error
+
+    @classmethod
+    def _of(cls, texts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
+        hints = get_type_hints(cls)
+        fields = {f.name for f in dataclasses.fields(cls)} - cls.unsaved  # type: ignore[arg-type]
+        expected = {name for name in fields if hints[name] is np.ndarray}
+        if arrays.keys() != expected or texts.keys() != fields - expected:
+            raise ValueError("its fields are not those of its kind")
+        kept = {name: TypeAdapter(hints[name]).validate_python(texts[name]) for name in texts}
+        archive.check_axes({**kept, **arrays}, cls.axes)
+        return cls(**kept, **arrays)
 
 
 def _plain(value: Any) -> Any:

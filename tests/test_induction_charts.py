@@ -32,7 +32,9 @@ WORDS = ("<s>", "The", " cat", "\n", " the", " cat", "<script>", " cat", "<scrip
 
 
 def provenance(ids=(0, 1, 2)) -> Provenance:
-    info = ModelInfo("m", "m", "llama", LAYERS, 8, HEADS, 64, 128, "float32", "float32", "0" * 8)
+    info = ModelInfo(
+        "m", "m", "llama", LAYERS, 8, HEADS, 64, 128, "float32", "float32", "0" * 8, "0" * 8
+    )
     return Provenance(info, tuple(ids), {}, "cpu", "none", 1, 0.1, 0, "2025-01-01")
 
 

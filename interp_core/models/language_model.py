@@ -13,7 +13,7 @@ class ModelInfo:
     """What identifies a model in results and on pages."""
 
     id: str
-    """Short name, hub id, or the folder's name with the start of its weights' hash."""
+    """Short name, hub id, or the folder's name with the start of its digest."""
     source: str
     """Hub id, folder or file it was loaded from."""
     model_type: str
@@ -28,11 +28,14 @@ class ModelInfo:
     weights: str
     """Precision the weights were stored in, e.g. ``4-bit (GGUF Q4_1)``."""
     weights_sha256: str
+    """Of the tensors, see :func:`interp_core.models.fingerprint.weights_sha256`."""
+    sha256: str
+    """Of weights, config and tokenizer: of all that changes a number."""
 
     @property
     def fingerprint(self) -> str:
-        """What results are keyed by: the weights and the precision."""
-        return f"{self.weights_sha256}-{self.dtype}"
+        """What results are keyed by: the model, and the precision it computes in."""
+        return f"{self.sha256}-{self.dtype}"
 
 
 @dataclass(frozen=True)

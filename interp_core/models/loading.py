@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 from safetensors import SafetensorError
 
-from interp_core.models import catalogue, checkpoint, gguf, packaged
+from interp_core.models import catalogue, checkpoint, fingerprint, gguf, packaged
 from interp_core.models.catalogue import DEFAULT, KnownModel
 from interp_core.models.config import Config
 from interp_core.models.language_model import LanguageModel, ModelInfo
@@ -162,7 +160,7 @@ def _self_check(model: nn.Module, stream: ResidualStream) -> None:
 
 
 def _stored_precision(folder: Path, config: Config, model: nn.Module) -> str:
-    if (folder / "lensbook.json").exists():
+    if folder.parent.resolve() == cache_dir("models").resolve():  # converted here, from GGUF
         return PACKAGED[folder.name].precision if folder.name in PACKAGED else "GGUF"
     if config.quantization is not None:
         return f"{config.quantization.bits}-bit"
@@ -179,7 +177,7 @@ def _info(
     stream: ResidualStream,
     stored: str,
 ) -> ModelInfo:
-    digest = weights_sha256(folder)
+    digest = fingerprint.model_sha256(folder)
     embedding = stream.embed(mx.zeros((1, 1), mx.int32))
     return ModelInfo(
         id=known.id if known else f"{folder.name.split('@')[0]}@{digest[:8]}",
@@ -192,21 +190,6 @@ def _info(
         context=config.context,
         dtype=str(embedding.dtype).removeprefix("mlx.core."),
         weights=stored,
-        weights_sha256=digest,
+        weights_sha256=fingerprint.weights_sha256(folder),
+        sha256=digest,
     )
-
-
-def weights_sha256(folder: Path) -> str:
-    """Return the digest of a folder's weights, computed once for files that do not change."""
-    origin = folder / "lensbook.json"
-    if origin.exists():
-        return json.loads(origin.read_text())["weights_sha256"]
-    files = sorted(folder.glob("model*.safetensors"))
-    stamp = "|".join(f"{f}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in files)
-    known = cache_dir("models") / "digests.json"
-    digests = json.loads(known.read_text()) if known.exists() else {}
-    if stamp not in digests:
-        parts = "".join(gguf.sha256(file) for file in files)
-        digests[stamp] = parts if len(files) == 1 else hashlib.sha256(parts.encode()).hexdigest()
-        known.write_text(json.dumps(digests))
-    return digests[stamp]

@@ -132,7 +132,6 @@ def convert(source: Path, target: Path) -> Path:
         (partial / "config.json").write_text(json.dumps(config, indent=1))
         built.save(str(partial / "tokenizer.json"))
         (partial / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=1))
-        (partial / "lensbook.json").write_text(json.dumps({"weights_sha256": sha256(source)}))
         try:
             os.replace(partial, target)
         except OSError:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from interp_core import bootstrap
-from interp_core.papers.causal_tracing import facts
 from interp_core.papers.causal_tracing.params import Params
+from interp_core.paths import shipped_digest
 from interp_core.results import Finding, Provenance, Result
 
 CLASSES = (
@@ -31,7 +31,15 @@ class Average(Result):
     """Total, and average indirect, effects over the facts a model knows (Meng et al. 2022, 2.2)."""
 
     paper: ClassVar[str] = "causal-tracing"
-    version: ClassVar[int] = facts.shipped_digest()
+    axes: ClassVar[dict[str, str]] = {
+        "prompts": "fact",
+        "answers": "fact",
+        "clean": "fact",
+        "corrupt": "fact",
+        "layers": "layer",
+        "effect": "fact kind class layer",
+        "cells": "fact class",
+    }
 
     params: Params
     provenance: Provenance
@@ -52,6 +60,11 @@ class Average(Result):
     """[fact, kind, class, layer] mean indirect effect over the class's positions; 0 without any."""
     cells: np.ndarray
     """[fact, class] how many positions of the prompt are of the class."""
+
+    @classmethod
+    def data(cls) -> dict[str, str]:
+        """The facts that ship: the set, and those that a noise in ``std`` is measured on."""
+        return {"facts": shipped_digest("facts.json")}
 
     @cached_property
     def counts(self) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from interp_core import bootstrap
-from interp_core.papers.causal_tracing import facts
 from interp_core.papers.causal_tracing.params import Params
+from interp_core.paths import shipped_digest
 from interp_core.results import Finding, Provenance, Result
 
 ROLES = ("rewrite", "paraphrase", "neighbour", "watched")
@@ -25,7 +25,18 @@ class EditScores(Result):
     """CounterFact's scores of single edits, each on the model as it was (Meng et al. 2022, 3.4)."""
 
     paper: ClassVar[str] = "causal-tracing"
-    version: ClassVar[int] = facts.shipped_digest() + 2
+    version: ClassVar[int] = 2
+    axes: ClassVar[dict[str, str]] = {
+        "prompts": "fact",
+        "old": "fact",
+        "new": "fact",
+        "prefers": "fact 2 3",
+        "margin": "fact 2 3",
+        "loss": "fact 2",
+        "key_gap": "fact",
+        "rank": "fact",
+        "steps": "fact",
+    }
 
     params: Params
     provenance: Provenance
@@ -49,6 +60,11 @@ class EditScores(Result):
     """[fact] of the change of W, numerically."""
     steps: np.ndarray
     """[fact] of gradient descent."""
+
+    @classmethod
+    def data(cls) -> dict[str, str]:
+        """The facts that ship, and the passages on which the loss is compared."""
+        return {name: shipped_digest(f"{name}.json") for name in ("facts", "prompts")}
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -138,6 +154,14 @@ class Edit(Result):
     paper: ClassVar[str] = "causal-tracing"
     version: ClassVar[int] = 3
     unsaved: ClassVar[frozenset[str]] = frozenset({"scores"})
+    axes: ClassVar[dict[str, str]] = {
+        "prompts": "prompt",
+        "roles": "prompt",
+        "says": "prompt",
+        "old_probability": "prompt 2",
+        "new_probability": "prompt 2",
+        "losses": "step",
+    }
 
     params: Params
     provenance: Provenance
@@ -167,6 +191,11 @@ class Edit(Result):
     """|v* - W k*| / |W k*|"""
     scores: EditScores | None = None
     """Scores of many edits on this model, where they were measured."""
+
+    @classmethod
+    def data(cls) -> dict[str, str]:
+        """The facts that ship: an edit of one is tried on its paraphrases and neighbours."""
+        return {"facts": shipped_digest("facts.json")}
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:

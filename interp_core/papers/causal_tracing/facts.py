@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from interp_core.params import ParameterError
-from interp_core.paths import SHIPPED, cache_dir
+from interp_core.paths import SHIPPED, cache_dir, open_regular, whole
 
 MAX_BYTES, MAX_RECORDS = 100_000_000, 50_000
 NEIGHBOURS = 10
@@ -71,14 +71,17 @@ def read(path: Path) -> str:
             "subject, attribute and prompt, or counterfact.json"
         ) from None
     content = json.dumps([asdict(fact) for fact in parse(records)], indent=0)
-    name = hashlib.sha256(content.encode()).hexdigest()[:16]
-    file = cache_dir("facts") / f"{name}.json"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_text(content)
-        partial.replace(file)
+    with whole(_kept(name := _name(content.encode()))) as file:
+        file.write(content.encode())
     return name
+
+
+def _name(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _kept(name: str) -> Path:
+    return cache_dir("facts") / f"{name}.json"
 
 
 def parse(records: Any) -> list[Fact]:
@@ -147,13 +150,16 @@ def load(name: str) -> tuple[Fact, ...]:
     """Return a set of facts: ``shipped``, or one that was read on this machine.
 
     Raises:
-        ParameterError: When this machine never read it.
+        ParameterError: When this machine never read it, or what is kept is another set.
     """
     if name == "shipped":
         return _shipped()
-    file = cache_dir("facts") / f"{name}.json"
     try:
-        return TypeAdapter(tuple[Fact, ...]).validate_json(file.read_bytes())
+        with open_regular(_kept(name), 2 * MAX_BYTES) as file:
+            content = file.read()
+        if _name(content) != name:
+            raise ValueError("it is another set")
+        return TypeAdapter(tuple[Fact, ...]).validate_json(content)
     except (OSError, ValueError):
         raise ParameterError(
             f"facts: the set {name!r} is not on this machine; accepted: shipped, "
@@ -177,11 +183,6 @@ def _shipped() -> tuple[Fact, ...]:
         for relation in json.loads(_OURS.read_text())
     ]
     return tuple(fact for row in zip_longest(*by_relation) for fact in row if fact)
-
-
-def shipped_digest() -> int:
-    """Return a number that changes with the facts that ship, for results to be told apart by."""
-    return int(hashlib.sha256(_OURS.read_bytes()).hexdigest()[:8], 16)
 
 
 def rewrites(facts: tuple[Fact, ...]) -> tuple[Fact, ...]:

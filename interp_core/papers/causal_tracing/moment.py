@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from interp_core import sampling
+from interp_core import sampling, store
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.causal_tracing.subject import start_ids
-from interp_core.paths import cache_dir, save_array
 from interp_core.residual import Site
 from interp_core.runtime import report
 
@@ -26,12 +25,45 @@ def second_moment(model: LanguageModel, layer: int, start: str, seed: int) -> np
     The text is the model's own, drawn at temperature 1: it needs no corpus, and its keys are those
     the model meets. The first position, the attention sink, is left out.
     """
-    first = "".join(f"{i}-" for i in start_ids(model.require_tokenizer(), start))
-    name = f"{model.info.fingerprint[:24]}-{first}{seed}-{TEXTS}x{LENGTH}"
-    file = cache_dir("moments") / f"{name}-{layer}.npy"
-    if file.exists():
-        return np.load(file, allow_pickle=False)
-    tokens = _texts(model, start, seed, cache_dir("moments") / f"{name}.npy")
+    return store.measured(
+        "moments",
+        {**_sample(model, start, seed), "layer": layer},
+        "d_mlp d_mlp",
+        lambda: _measure(model, layer, texts(model, start, seed)),
+    )
+
+
+def texts(model: LanguageModel, start: str, seed: int) -> np.ndarray:
+    """Return [text, pos] ids of texts that the model wrote, written once and kept, int32."""
+    first = start_ids(model.require_tokenizer(), start) or [0]
+
+    def write() -> np.ndarray:
+        length = min(LENGTH, model.info.context) - len(first)
+        drawn = sampling.generate(
+            model.stream,
+            [first] * TEXTS,
+            length,
+            temperature=1,
+            seed=seed,
+            label="writing text for C",
+        )
+        return np.concatenate([np.tile(first, (TEXTS, 1)), drawn], axis=1).astype(np.int32)
+
+    return store.measured("moments", _sample(model, start, seed), f"{TEXTS} position", write)
+
+
+def _sample(model: LanguageModel, start: str, seed: int) -> dict[str, Any]:
+    """Return what decides which texts are written."""
+    first = start_ids(model.require_tokenizer(), start)
+    return {
+        "model": model.info.fingerprint,
+        "start": first,
+        "seed": seed,
+        "texts": [TEXTS, LENGTH],
+    }
+
+
+def _measure(model: LanguageModel, layer: int, tokens: np.ndarray) -> np.ndarray:
     total: mx.array | None = None
     for row in range(0, TEXTS, _BATCH):
         report("measuring C", row, TEXTS)
@@ -42,20 +74,4 @@ def second_moment(model: LanguageModel, layer: int, start: str, seed: int) -> np
         keys = keys.reshape(-1, keys.shape[-1])
         total = keys.T @ keys if total is None else total + keys.T @ keys
         mx.eval(total)
-    moment = np.array(total) / (tokens.shape[0] * (tokens.shape[1] - 1))
-    save_array(file, moment)
-    return moment
-
-
-def _texts(model: LanguageModel, start: str, seed: int, file: Path) -> np.ndarray:
-    """Return [text, pos] ids of texts that the model wrote."""
-    if file.exists():
-        return np.load(file, allow_pickle=False)
-    first = start_ids(model.require_tokenizer(), start) or [0]
-    length = min(LENGTH, model.info.context) - len(first)
-    drawn = sampling.generate(
-        model.stream, [first] * TEXTS, length, temperature=1, seed=seed, label="writing text for C"
-    )
-    tokens = np.concatenate([np.tile(first, (TEXTS, 1)), drawn], axis=1).astype(np.int32)
-    save_array(file, tokens)
-    return tokens
+    return np.array(total) / (tokens.shape[0] * (tokens.shape[1] - 1))

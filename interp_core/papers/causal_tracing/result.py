@@ -12,6 +12,7 @@ import pandas as pd
 
 from interp_core.papers.causal_tracing.average_result import Average
 from interp_core.papers.causal_tracing.params import SEVERED, Params
+from interp_core.paths import shipped_digest
 from interp_core.results import Finding, Provenance, Result
 
 
@@ -21,6 +22,16 @@ class Trace(Result):
 
     paper: ClassVar[str] = "causal-tracing"
     unsaved: ClassVar[frozenset[str]] = frozenset({"average"})
+    axes: ClassVar[dict[str, str]] = {
+        "layers": "layer",
+        "positions": "position",
+        "corrupt_probability": "sample",
+        "corrupt_score": "sample",
+        "probability": "kind layer position sample",
+        "score": "kind layer position sample",
+        "head_probability": "headed_layer? head? sample",
+        "head_score": "headed_layer? head? sample",
+    }
 
     params: Params
     provenance: Provenance
@@ -58,6 +69,11 @@ class Trace(Result):
     """[layer, head, sample]"""
     average: Average | None = None
     """Averages over facts on this model, where they were measured."""
+
+    @classmethod
+    def data(cls) -> dict[str, str]:
+        """The facts that ship, whose subjects a noise in ``std`` is measured on."""
+        return {"facts": shipped_digest("facts.json")}
 
     @property
     def effect(self) -> np.ndarray:

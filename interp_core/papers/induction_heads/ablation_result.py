@@ -22,6 +22,10 @@ class Ablated(Result):
     """Losses on repeated random tokens, whole and with heads ablated."""
 
     paper: ClassVar[str] = "induction-heads"
+    axes: ClassVar[dict[str, str]] = {
+        "base": "sequence target",
+        "losses": "condition sequence target",
+    }
 
     params: Params
     provenance: Provenance

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from interp_core import store
 from interp_core.block import Tape
 from interp_core.models.language_model import LanguageModel
-from interp_core.paths import cache_dir, save_array
 from interp_core.residual import ResidualStream, norm_parts
 from interp_core.runtime import report
 
@@ -98,12 +98,12 @@ def unembedding(stream: ResidualStream, ids: mx.array) -> mx.array:
 
 def kept_copying(model: LanguageModel) -> np.ndarray:
     """Return the eigenvalue copying scores, measured once per model and kept: they are of weights."""
-    file = cache_dir("copying") / f"{model.info.fingerprint}.npy"
-    if file.exists():
-        return np.load(file, allow_pickle=False)
-    scores = copying(model.stream, model.info.n_heads, model.info.d_vocab)
-    save_array(file, scores)
-    return scores
+    return store.measured(
+        "copying",
+        {"model": model.info.fingerprint},
+        "layer head",
+        lambda: copying(model.stream, model.info.n_heads, model.info.d_vocab),
+    )
 
 
 def copying(stream: ResidualStream, n_heads: int, d_vocab: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core import bootstrap
-from interp_core.papers.induction_heads import findings
+from interp_core.papers.induction_heads import findings, texts
 from interp_core.papers.induction_heads.params import Params
 from interp_core.results import Finding, Provenance, Result
 
@@ -27,6 +27,7 @@ class InContext(Result):
     """Losses by position in texts, whole and with heads ablated."""
 
     paper: ClassVar[str] = "induction-heads"
+    axes: ClassVar[dict[str, str]] = {"losses": "condition text target"}
 
     params: Params
     provenance: Provenance
@@ -34,6 +35,11 @@ class InContext(Result):
     """Layer and head of those ablated; none if nothing was."""
     losses: np.ndarray
     """[condition, text, pos - 1] of each next token, nats, float16: whole, then ablated."""
+
+    @classmethod
+    def data(cls) -> dict[str, str]:
+        """Python's manual, which differs by Python's version."""
+        return {"manual": texts.digest()}
 
     @property
     def conditions(self) -> tuple[str, ...]:

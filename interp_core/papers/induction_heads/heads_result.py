@@ -23,6 +23,14 @@ class Heads(Result):
 
     paper: ClassVar[str] = "induction-heads"
     unsaved: ClassVar[frozenset[str]] = frozenset({"others"})
+    axes: ClassVar[dict[str, str]] = {
+        "tokens": "sequence position",
+        "windows": "layer",
+        "scores": "score sequence layer head",
+        "copying": "layer head",
+        "raised": "sequence layer head",
+        "losses": "sequence target",
+    }
 
     params: Params
     provenance: Provenance

@@ -22,6 +22,13 @@ class Circuits(Result):
     """Composition between all heads, and path patching into one head's keys."""
 
     paper: ClassVar[str] = "induction-heads"
+    axes: ClassVar[dict[str, str]] = {
+        "composition": "3 layer head layer head",
+        "clean": "sequence",
+        "patched": "sequence layer head",
+        "previous_token": "layer head",
+        "losses": "3 sequence target",
+    }
 
     params: Params
     provenance: Provenance

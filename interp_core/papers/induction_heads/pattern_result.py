@@ -22,6 +22,11 @@ class Pattern(Result):
 
     paper: ClassVar[str] = "induction-heads"
     unsaved: ClassVar[frozenset[str]] = frozenset({"others"})
+    axes: ClassVar[dict[str, str]] = {
+        "positions": "position",
+        "scores": "score layer head",
+        "pattern": "head position position",
+    }
 
     params: Params
     provenance: Provenance

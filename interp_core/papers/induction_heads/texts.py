@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
 from pydoc_data.topics import topics
 
 import numpy as np
@@ -10,6 +12,17 @@ from interp_core.models.language_model import LanguageModel
 from interp_core.papers.induction_heads.params import Params
 from interp_core.papers.induction_heads.repeats import start_of
 from interp_core.params import ParameterError
+
+
+def manual() -> str:
+    """Return the manual: all its topics, one after another."""
+    return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+@cache
+def digest() -> str:
+    """Return the digest of the manual; every release of Python brings another."""
+    return hashlib.sha256(manual().encode()).hexdigest()
 
 
 def draw(model: LanguageModel, params: Params) -> np.ndarray:
@@ -27,8 +40,7 @@ def draw(model: LanguageModel, params: Params) -> np.ndarray:
             "this model's context"
         )
     front = start_of(model, params.bos)
-    manual = "\n\n".join(topics[name] for name in sorted(topics))
-    ids = np.array(model.require_tokenizer().encode(manual, bos=False))
+    ids = np.array(model.require_tokenizer().encode(manual(), bos=False))
     length = params.context - len(front)
     passages = ids[: len(ids) // length * length].reshape(-1, length)
     if params.texts > len(passages):

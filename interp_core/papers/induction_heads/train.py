@@ -10,22 +10,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import io
 import json
-import logging
-import os
-import tempfile
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import mlx.core as mx
 import mlx.optimizers as optimizers
 import numpy as np
 
-from interp_core import blas
+from interp_core import archive, blas, store
 from interp_core.models.language_model import ModelInfo
 from interp_core.papers.induction_heads import corpus, toy
 from interp_core.papers.induction_heads.params import Params, Toy
@@ -50,10 +46,8 @@ ENDS = 9
 """Targets at either end of a tiled sequence whose losses make the in-context learning score: the
 first nine are within the shortest segment, the last nine past the longest."""
 
-_STATE = ("steps", "theta", "m", "v", "seconds")
-"""What a checkpoint holds beside what was logged."""
-
-_log = logging.getLogger("lensbook")
+_STATE = {"steps": "checkpoint", "theta": "weight", "m": "weight", "v": "weight", "seconds": ""}
+"""What a checkpoint holds beside what was logged, by its axes."""
 
 
 @on_compute_thread
@@ -147,6 +141,7 @@ def _info() -> ModelInfo:
         dtype="float32",
         weights="trained here",
         weights_sha256=_digest(),
+        sha256=_digest(),
     )
 
 
@@ -201,6 +196,7 @@ class _Learner:
     """A toy in training: its weights, the optimizer's memory, and what was logged so far."""
 
     def __init__(self, name: Toy, seed: int, steps: list[int]) -> None:
+        self.of = {"toy": name, "seed": seed, "every": every(steps[-1]), "settings": _digest()}
         self.name, self.seed, self.steps = name, seed, steps
         self.theta = mx.array(toy.start(name, seed))
         self.optimizer = optimizers.AdamW(RATE)
@@ -227,45 +223,48 @@ class _Learner:
             self.logs[key][self.logged] = values
         self.logged += 1
 
-    def save(self, file: Path) -> None:
+    @property
+    def file(self) -> Path:
+        """Where its state is kept."""
+        name = "-".join(str(part)[:16] for part in self.of.values())
+        return cache_dir("training") / f"{name}.npz"
+
+    def save(self) -> None:
         """Keep the state, whole or not at all; when the disk is full, say so and go on without."""
         memory = self.optimizer.state["theta"]
         arrays = {key: values[: self.logged] for key, values in self.logs.items()}
         arrays |= {"steps": np.array(self.steps[: self.logged]), "theta": np.array(self.theta)}
         arrays |= {key: np.array(memory[key]) for key in "mv"}
         arrays["seconds"] = np.array(self.seconds)
-        try:
-            with tempfile.NamedTemporaryFile(
-                dir=file.parent, suffix=".partial", delete=False
-            ) as partial:
-                try:
-                    np.savez(partial, **arrays)
-                    partial.flush()
-                    os.replace(partial.name, file)
-                finally:
-                    Path(partial.name).unlink(missing_ok=True)
-        except OSError as error:
-            _log.warning("the checkpoint was not kept: %s", error.strerror or error)
+        store.write(self.file, lambda file: archive.pack(file, self.of, arrays, compress=False))
 
-    def load(self, file: Path) -> None:
+    def load(self) -> None:
         """Go on from a kept state, if there is one and its checkpoints are the first of ours."""
-        try:
-            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as archive:
-                kept = {key: archive[key] for key in (*_STATE, *LOGGED)}
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            _log.warning("a checkpoint is damaged, and training starts anew: %s", error)
+        kept = store.read(self.file, self._parse)
+        if kept is None or kept["steps"].tolist() != self.steps[: len(kept["steps"])]:
             return
         n = len(kept["steps"])
-        if kept["steps"].tolist() != self.steps[:n]:
-            return
         self.theta, self.logged = mx.array(kept["theta"]), n
         self.seconds = float(kept["seconds"])
         self.optimizer.state["theta"] = {key: mx.array(kept[key]) for key in "mv"}
         self.optimizer.state["step"] = mx.array(self.steps[n - 1], mx.uint64)
         for key in LOGGED:
             self.logs[key][:n] = kept[key]
+
+    def _parse(self, file: IO[bytes]) -> dict[str, np.ndarray]:
+        """Return what :meth:`save` wrote.
+
+        Raises:
+            ValueError: When it is damaged, or not of this toy.
+        """
+        header, arrays = archive.unpack(file)
+        axes = _STATE | {name: Training.axes[name].removeprefix("model ") for name in LOGGED}
+        if header != self.of or arrays.keys() != axes.keys():
+            raise ValueError("it is of another training")
+        archive.check_axes(arrays, axes)
+        if arrays["theta"].size != self.theta.size:
+            raise ValueError(f"it has {arrays['theta'].size} weights")
+        return arrays
 
 
 def _train(
@@ -276,11 +275,8 @@ def _train(
     ``work`` is what was done before it and what there is in all, in layers times steps.
     """
     learner = _Learner(name, params.seed, steps)
-    file = (
-        cache_dir("training") / f"{name}-{params.seed}-{every(params.steps)}-{_digest()[:16]}.npz"
-    )
     if params.resume:
-        learner.load(file)
+        learner.load()
     if learner.logged:
         yield learner
     while learner.logged < len(steps):
@@ -291,5 +287,5 @@ def _train(
             learner.learn(step)
         learner.log(data)
         learner.seconds = time.perf_counter() - started
-        learner.save(file)
+        learner.save()
         yield learner

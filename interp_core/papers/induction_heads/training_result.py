@@ -55,6 +55,15 @@ class Training(Result):
     paper: ClassVar[str] = "induction-heads"
     version: ClassVar[int] = 1
     reads_model: ClassVar[bool] = False
+    axes: ClassVar[dict[str, str]] = {
+        "models": "model",
+        "steps": "checkpoint",
+        **{
+            name: " ".join(["model checkpoint", *map(str, shape)])
+            for name, (shape, _) in LOGGED.items()
+        },
+        "weights": "weight",
+    }
 
     params: Params
     provenance: Provenance

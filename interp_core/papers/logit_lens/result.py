@@ -21,6 +21,22 @@ class LogitLens(Result):
 
     paper: ClassVar[str] = "logit-lens"
     unsaved: ClassVar[frozenset[str]] = frozenset({"survey"})
+    axes: ClassVar[dict[str, str]] = {
+        "layers": "layer",
+        "positions": "position",
+        "watched": "watched?",
+        "final_top": "position",
+        "final_probs": "position",
+        "next_ids": "position",
+        "top_ids": "layer position k",
+        "top_probs": "layer position k",
+        "entropy": "layer position",
+        "kl": "layer position",
+        "rank": "layer position target",
+        "log_prob": "layer position target",
+        "attribution": "followed component position",
+        "attribution_logit": "followed position",
+    }
 
     params: Params
     provenance: Provenance

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,26 +15,23 @@ from pydantic import Field
 from interp_core import bootstrap
 from interp_core.papers.logit_lens.findings import Measured, findings
 from interp_core.params import parameters
-from interp_core.paths import SHIPPED
+from interp_core.paths import SHIPPED, shipped_digest
 from interp_core.results import Finding, Provenance, Result
 
-_PROMPTS = SHIPPED / "prompts.json"
+_PROMPTS = "prompts.json"
 
 
 @parameters
 class SurveyParams:
     """What the survey is taken over."""
 
-    prompts: Annotated[str, Field(description="digest of the prompts that come with Lensbook")] = (
-        hashlib.sha256(_PROMPTS.read_bytes()).hexdigest()[:16]
-    )
     skip_first: Annotated[int, Field(ge=0, description="leading positions left out")] = 1
     seed: Annotated[int, Field(description="of the bootstrap")] = 0
 
 
 def prompts() -> list[dict[str, str]]:
     """Return the prompts that come with Lensbook: ``id``, ``category``, ``prompt``, ``answer``."""
-    return json.loads(_PROMPTS.read_text())
+    return json.loads((SHIPPED / _PROMPTS).read_text())
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +40,15 @@ class Survey(Result):
 
     paper: ClassVar[str] = "logit-lens-survey"
     version: ClassVar[int] = 2
+    axes: ClassVar[dict[str, str]] = {
+        "layers": "layer",
+        "kl": "layer 3",
+        "entropy": "layer 3",
+        "agreement": "layer 3",
+        "median_rank": "layer 3",
+        "input_share": "layer 3",
+        "crystallisation": "prompt",
+    }
 
     params: SurveyParams
     provenance: Provenance
@@ -65,6 +70,11 @@ class Survey(Result):
     """[layer, 3] share of positions whose top token is the input token, with its interval."""
     crystallisation: np.ndarray
     """[prompt] layer from which the last position's top token stays the final one."""
+
+    @classmethod
+    def data(cls) -> dict[str, str]:
+        """The prompts that come with Lensbook."""
+        return {"prompts": shipped_digest(_PROMPTS)}
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
