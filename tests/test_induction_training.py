@@ -234,7 +234,17 @@ def test_a_damaged_checkpoint_is_trained_anew(small, caplog):
     (file,) = small.iterdir()
     file.write_bytes(file.read_bytes()[:5000])
     assert_same(train.run(params("1")), first)
-    assert "damaged" in caplog.text and [f.name for f in small.iterdir()] == [file.name]
+    assert "damaged" in caplog.text and {f.suffix for f in small.iterdir()} == {".npz", ".damaged"}
+
+
+def test_another_seeds_checkpoint_under_its_name_is_not_gone_on_from(small, caplog):
+    first = train.run(params("1"))
+    (file,) = small.iterdir()
+    train.run(Params(train=True, layers=("1",), steps=50, seed=7))
+    other = next(f for f in small.iterdir() if f != file)
+    file.write_bytes(other.read_bytes())
+    assert_same(train.run(params("1")), first)
+    assert "another training" in caplog.text
 
 
 def test_a_result_comes_back_and_rebuilds_its_models(small):

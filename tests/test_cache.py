@@ -1,0 +1,525 @@
+"""The cache never serves a wrong number: what models, entries and data are told apart by."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import get_type_hints
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from conftest import REFERENCE
+
+from interp_core import archive, load_model, paths, store
+from interp_core.models import catalogue, default, fingerprint
+from interp_core.papers import PAPERS, induction_heads, logit_lens, obtain, stored
+from interp_core.papers.causal_tracing import facts, moment
+from interp_core.papers.induction_heads import texts
+from interp_core.papers.logit_lens import Params
+from interp_core.params import ParameterError
+from interp_core.paths import SHIPPED, cache_dir
+from interp_core.results import Result
+from interp_core.runtime import on_compute_thread
+
+KINDS = {kind.__name__: kind for kind in Result.__subclasses__() if kind.__module__[:6] == "interp"}
+CAT, DOG = Params(prompt="the cat", top_k=2), Params(prompt="the dog", top_k=2)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Give every test a cache of its own, with the default model in it."""
+    converted = default.folder()
+    monkeypatch.setenv("LENSBOOK_CACHE", str(tmp_path / "cache"))
+    default.folder().symlink_to(converted)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def one(tmp_path) -> Path:
+    return shutil.copytree(REFERENCE / "llama", tmp_path / "one")
+
+
+@pytest.fixture
+def results(tiny):
+    return [logit_lens.run(tiny("gpt2"), params, findings=False) for params in (CAT, DOG)]
+
+
+def path_of(result: Result) -> Path:
+    return cache_dir("results") / result.paper / f"{store._key_of(result)}.npz"
+
+
+def kept(result: Result) -> Result | None:
+    return store.get(type(result), result.params, result.provenance.model.fingerprint)
+
+
+# Models
+
+
+def change(folder: Path, file: str, **values) -> None:
+    path = folder / file
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**content, **values}))
+
+
+def add_jinja(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+
+
+def other_vocabulary(folder: Path) -> None:
+    text = (folder / "tokenizer.json").read_text()
+    assert '"the"' in text or '"t"' in text
+    (folder / "tokenizer.json").write_text(text.replace('"t"', '"\u0101"', 1))
+
+
+CHANGES = {
+    "epsilon": lambda f: change(f, "config.json", rms_norm_eps=0.5),
+    "rope": lambda f: change(f, "config.json", rope_parameters={"rope_theta": 7.0}),
+    "a key of the future": lambda f: change(f, "config.json", twist=1),
+    "tokenizer": other_vocabulary,
+    "bos": lambda f: change(f, "tokenizer_config.json", bos_token="a"),
+    "template": lambda f: change(f, "tokenizer_config.json", chat_template="x"),
+    "template of its own": add_jinja,
+    "quantisation": lambda f: change(f, "hf_quant_config.json", quantization={"quant_algo": "x"}),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_model_is_all_that_changes_a_number(what, one):
+    before = fingerprint.model_sha256(one)
+    weights = fingerprint.weights_sha256(one)
+    CHANGES[what](one)
+    assert fingerprint.model_sha256(one) != before
+    assert fingerprint.weights_sha256(one) == weights
+
+
+def test_a_model_is_not_where_it_came_from(one, tmp_path):
+    before = fingerprint.model_sha256(one)
+    change(one, "config.json", _name_or_path="/elsewhere", transformers_version="9", dtype="x")
+    (one / "README.md").write_text("# A model")
+    assert fingerprint.model_sha256(one) == before
+    assert fingerprint.model_sha256(shutil.copytree(one, tmp_path / "two")) == before
+
+
+def test_equal_weights_and_another_epsilon_share_no_result(one, tmp_path):
+    two = shutil.copytree(one, tmp_path / "deeper" / "one")
+    change(two, "config.json", rms_norm_eps=0.5)
+    results = [obtain(PAPERS["logit-lens"], load_model(f), CAT, findings=False) for f in (one, two)]
+    first, second = (result.provenance.model for result in results)
+    assert first.weights_sha256 == second.weights_sha256
+    assert first.fingerprint != second.fingerprint and first.id != second.id
+    assert np.abs(results[0].entropy - results[1].entropy).max() > 1e-3
+
+
+def test_a_folder_cannot_claim_to_be_another_model(tmp_path):
+    shipped = catalogue.find(catalogue.DEFAULT)
+    folder = shutil.copytree(REFERENCE / "llama", tmp_path / catalogue.DEFAULT)
+    claimed = shipped.fingerprint.split("-")[0]
+    (folder / "lensbook.json").write_text(json.dumps({"weights_sha256": claimed, "x": claimed}))
+    info = load_model(folder).info
+    assert info.fingerprint == load_model(REFERENCE / "llama").info.fingerprint
+    assert info.fingerprint != shipped.fingerprint and info.weights == "float32"
+
+
+def test_equal_tensors_are_equal_however_they_are_stored(one, tmp_path):
+    expected = fingerprint.weights_sha256(one)
+    tensors = list(mx.load(str(one / "model.safetensors")).items())
+    two = tmp_path / "two"
+    two.mkdir()
+    for i, half in enumerate((tensors[1::2], tensors[::2])):
+        mx.save_safetensors(str(two / f"model-{i}.safetensors"), dict(half), {"format": "mlx"})
+    assert fingerprint.weights_sha256(two) == expected
+    name, value = tensors[0]
+    for changed in ({name: value + 1}, {name: value.T}, {name: value.view(mx.int32)}, {"x": value}):
+        rest = {key: each for key, each in tensors if key != name}
+        mx.save_safetensors(str(one / "model.safetensors"), {**rest, **changed})
+        assert fingerprint.weights_sha256(one) != expected
+
+
+def test_weights_are_digested_once_until_they_change(one, monkeypatch):
+    before = fingerprint.weights_sha256(one)
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint, "_tensors_sha256", lambda _: pytest.fail("digested again"))
+        assert fingerprint.weights_sha256(one) == before
+    file = one / "model.safetensors"
+    status, data = file.stat(), file.read_bytes()
+    file.write_bytes(data[:-4] + b"\0\0\0\1")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # as big and as old as before
+    assert fingerprint.weights_sha256(one) != before
+
+
+def test_a_remembered_digest_of_other_files_is_not_believed(one, tmp_path):
+    other = shutil.copytree(REFERENCE / "qwen3", tmp_path / "other")
+    (theirs,) = remembered(other)
+    (ours,) = remembered(one) - {theirs}
+    expected = fingerprint.weights_sha256(one)
+    for content in (theirs.read_bytes(), b"", b"[]", os.urandom(100)):
+        ours.write_bytes(content)
+        assert fingerprint.weights_sha256(one) == expected
+
+
+def remembered(folder: Path) -> set[Path]:
+    fingerprint.weights_sha256(folder)
+    return set(cache_dir("digests").glob("*.json"))
+
+
+# Entries
+
+
+def in_time(call):
+    """Return what ``call`` returns; a reader that waits for ever fails the test."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert found, "it waits for ever"
+    return found[0]
+
+
+def rewritten(result: Result, alter) -> bytes:
+    """Return a result's bytes after ``alter`` changed its header and arrays."""
+    header, arrays = archive.unpack(io.BytesIO(result.to_bytes()))
+    alter(header, arrays)
+    file = io.BytesIO()
+    archive.pack(file, header, arrays)
+    return file.getvalue()
+
+
+def emptied(header, arrays) -> None:
+    arrays |= {name: array[..., :0] for name, array in arrays.items()}
+
+
+def cut(header, arrays) -> None:
+    arrays["kl"] = arrays["kl"][1:]
+
+
+def flattened(header, arrays) -> None:
+    arrays["kl"] = arrays["kl"].ravel()
+
+
+def lacking(header, arrays) -> None:
+    del arrays["kl"]
+
+
+def with_more(header, arrays) -> None:
+    arrays["more"] = np.zeros(3)
+
+
+def of_text(header, arrays) -> None:
+    arrays["kl"] = arrays["kl"].astype(str)
+
+
+def of_moments(header, arrays) -> None:
+    arrays["kl"] = arrays["kl"].astype("m8[s]")
+
+
+def of_another_kind(header, arrays) -> None:
+    header["identity"]["kind"] = "Survey"
+
+
+def of_another_model(header, arrays) -> None:
+    header["fields"]["provenance"]["model"]["sha256"] = "0" * 64
+
+
+def without_a_header(header, arrays) -> None:
+    header.clear()
+
+
+ALTERED = [
+    emptied,
+    cut,
+    flattened,
+    lacking,
+    with_more,
+    of_text,
+    of_moments,
+    of_another_kind,
+    of_another_model,
+    without_a_header,
+]
+
+
+@pytest.mark.parametrize("alter", ALTERED, ids=lambda alter: alter.__name__)
+def test_an_entry_that_is_not_what_it_should_be_is_set_aside(alter, results, caplog):
+    check_refused(results[0], lambda path: path.write_bytes(rewritten(results[0], alter)), caplog)
+
+
+def check_refused(result: Result, spoil, caplog) -> None:
+    """Spoil a kept entry; it is set aside, and the next one is kept in its place."""
+    store.put(result)
+    path = path_of(result)
+    path.unlink()
+    spoil(path)
+    assert in_time(lambda: kept(result)) is None
+    assert "will be computed again" in caplog.text and not path.exists()
+    assert [each.suffix for each in path.parent.iterdir()] == [".damaged"]
+    store.put(result)
+    assert kept(result).params == result.params
+
+
+def test_another_ones_entry_under_its_name_is_set_aside(results, caplog):
+    check_refused(results[0], lambda path: path.write_bytes(results[1].to_bytes()), caplog)
+    assert "another question" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "spoil", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")], ids=str
+)
+def test_only_regular_files_are_read(spoil, results, caplog):
+    check_refused(results[0], spoil, caplog)
+
+
+def test_what_would_expand_is_refused_before_it_does(results, monkeypatch, caplog):
+    file = io.BytesIO()
+    archive.pack(file, {}, {"kl": np.zeros(64 << 20, np.uint8)})
+    assert file.tell() < 100_000
+    monkeypatch.setattr(archive, "_array", lambda *_: pytest.fail("it was expanded"))
+    store.put(results[0])
+    path_of(results[0]).write_bytes(file.getvalue())
+    assert kept(results[0]) is None and "would expand" in caplog.text
+
+
+def test_an_array_is_as_long_as_its_file():
+    """An archive whose arrays claim a size that their bytes do not have takes no memory for it."""
+    file = io.BytesIO()
+    archive.pack(file, {}, {"kl": np.zeros(5)}, compress=False)
+    for claimed in (b"(7,)", b"(4,)", b"(-5,)"):
+        data = file.getvalue().replace(b"(5,)", claimed)
+        with pytest.raises(ValueError, match="not a readable archive"):
+            archive.unpack(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_array_has_its_axes(name):
+    kind = KINDS[name]
+    hints = get_type_hints(kind)
+    fields = {field.name for field in dataclasses.fields(kind)} - kind.unsaved
+    assert {field for field in fields if hints[field] is np.ndarray} <= kind.axes.keys() <= fields
+
+
+@pytest.mark.parametrize("paper", [paper for paper in PAPERS.values() if paper.built])
+def test_what_ships_is_found_under_its_name(paper):
+    for params in (paper.module.Params(), *paper.module.PRESETS.values()):
+        found = stored(paper, params)
+        assert found is not None and found.findings
+    files = sorted((SHIPPED / "results" / paper.name).iterdir())
+    for file in files:
+        identity = archive.unpack(io.BytesIO(file.read_bytes()))[0]["identity"]
+        result = KINDS[identity["kind"]].from_bytes(file.read_bytes())
+        assert store._key_of(result) == file.stem
+    assert len(files) > 5 and not list(cache_dir("results").rglob("*.npz"))
+
+
+# Data
+
+
+DATA = {
+    "facts.json": {"Trace", "Average", "Edit", "EditScores"},
+    "prompts.json": {"Survey", "EditScores"},
+    "manual": {"InContext"},
+}
+
+
+@pytest.fixture
+def other_data(tmp_path, monkeypatch):
+    """Change a file that ships, or Python's manual, and tell who is asked for its digest anew."""
+
+    def change(name: str) -> None:
+        if name == "manual":
+            monkeypatch.setattr(texts, "topics", {"assert": "another text"})
+        else:
+            folder = shutil.copytree(SHIPPED, tmp_path / "data", symlinks=True)
+            (folder / name).write_text((folder / name).read_text() + "\n")
+            monkeypatch.setattr(paths, "SHIPPED", folder)
+        paths.shipped_digest.cache_clear()
+        texts.digest.cache_clear()
+
+    yield change
+    monkeypatch.undo()
+    paths.shipped_digest.cache_clear()
+    texts.digest.cache_clear()
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_keys_hold_the_data_that_results_rest_on(name, other_data):
+    def keys() -> dict[str, str]:
+        return {name: store.key(kind, CAT, "model") for name, kind in KINDS.items()}
+
+    before = keys()
+    other_data(name)
+    after = keys()
+    assert {kind for kind in KINDS if after[kind] != before[kind]} == DATA[name]
+
+
+def test_results_on_other_data_are_not_served_under_any_name(other_data):
+    trace = stored(PAPERS["causal-tracing"], PAPERS["causal-tracing"].module.Params())
+    store.put(trace)
+    old = path_of(trace)
+    assert kept(trace) is not None
+    other_data("facts.json")
+    assert kept(trace) is None
+    shutil.copy(old, path_of(trace))
+    assert kept(trace) is None
+
+
+def test_a_set_of_facts_is_the_one_of_its_name(tmp_path):
+    def read(subject: str) -> str:
+        record = {"subject": subject, "attribute": "x", "prompt": f"{subject} is"}
+        (tmp_path / "set.json").write_text(json.dumps([record]))
+        return facts.read(tmp_path / "set.json")
+
+    one, other = read("Ann"), read("Bob")
+    assert facts.load(other)[0].subject == "Bob"
+    shutil.copy(facts._kept(other), facts._kept(one))
+    with pytest.raises(ParameterError, match="is not on this machine"):
+        facts.load(one)
+    assert read("Ann") == one and facts.load(one)[0].subject == "Ann"
+
+
+# What is measured once
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(moment, "TEXTS", 4)
+    monkeypatch.setattr(moment, "LENGTH", 12)
+
+
+def second(model, layer: int) -> np.ndarray:
+    return on_compute_thread(lambda: moment.second_moment(model, layer, "auto", 0))()
+
+
+def test_second_moments_are_of_a_layer_and_a_precision(tiny, small, monkeypatch, caplog):
+    model = tiny("llama")
+    moments = [second(model, layer) for layer in (0, 1)]
+    np.testing.assert_array_equal(second(model, 1), moments[1])
+    names = sorted(cache_dir("moments").iterdir())
+    assert len(names) == 3  # and the texts
+    half = dataclasses.replace(model, info=dataclasses.replace(model.info, dtype="float16"))
+    second(half, 1)
+    assert len(list(cache_dir("moments").iterdir())) == 5
+    largest = sorted(names, key=lambda file: file.stat().st_size)[1:]
+    shutil.copy(largest[0], largest[1])
+    np.testing.assert_array_equal(second(model, 0), moments[0])
+    np.testing.assert_array_equal(second(model, 1), moments[1])
+    assert "something else" in caplog.text
+
+
+def test_copying_scores_are_kept_of_a_model(tiny):
+    model = tiny("gpt2")
+    copying = on_compute_thread(lambda: induction_heads.circuits.kept_copying(model))
+    first = copying()
+    (file,) = cache_dir("copying").iterdir()
+    np.testing.assert_array_equal(copying(), first)
+    file.write_bytes(file.read_bytes()[:-20])
+    np.testing.assert_array_equal(copying(), first)
+
+
+# The limit
+
+
+def test_the_limit_is_over_all_that_can_be_computed_again(results, monkeypatch):
+    store.put(results[0])
+    size = path_of(results[0]).stat().st_size
+    monkeypatch.setattr(store, "LIMIT", 3 * size)
+    now = time.time()
+    ages = {
+        "moments/old.npz": 9_000,
+        "copying/old.npz": 8_000,
+        "training/done.npz": 7_000,
+        "training/in-use.npz": 3_000,
+        "results/logit-lens/left.partial": 6_000,
+        "results/logit-lens/being-written.partial": 2_000,
+        "results/logit-lens/x.damaged": 1_500,
+        "facts/mine.json": 99_000,
+        "models/mine.safetensors": 99_000,
+    }
+    for name, age in ages.items():
+        file = cache_dir(name.split("/")[0]).parent / name
+        file.write_bytes(b"x" * size)
+        os.utime(file, (now - age, now - age))
+    os.utime(path_of(results[0]), (now - 1_000, now - 1_000))
+    store.put(results[1])
+    left = {name for name in ages if (cache_dir("results").parent / name).exists()}
+    protected = {"training/in-use.npz", "results/logit-lens/being-written.partial"}
+    assert left == protected | {"facts/mine.json", "models/mine.safetensors"}
+    assert kept(results[0]) is None and kept(results[1]) is not None
+
+
+def test_what_is_read_is_not_the_next_to_go(tiny, small):
+    second(tiny("llama"), 0)
+    files = list(cache_dir("moments").iterdir())
+    for file in files:
+        os.utime(file, (1, 1))
+    second(tiny("llama"), 0)
+    assert sum(file.stat().st_mtime > 1 for file in files) == 1  # the texts were not needed
+
+
+def test_a_full_disk_loses_no_moment(tiny, small, monkeypatch, caplog):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        found = second(tiny("llama"), 0)
+    assert "not kept: No space left on device" in caplog.text
+    assert list(cache_dir("moments").iterdir()) == []
+    np.testing.assert_array_equal(second(tiny("llama"), 0), found)
+
+
+def test_no_limit_hides_what_ships(results, monkeypatch):
+    monkeypatch.setattr(store, "LIMIT", 0)
+    store.put(results[0])
+    assert kept(results[0]) is None
+    assert stored(PAPERS["logit-lens"], Params()).findings
+
+
+WRITER = """
+import dataclasses, sys
+from interp_core import store
+from interp_core.papers import PAPERS, logit_lens, stored
+result = stored(PAPERS["logit-lens"], logit_lens.Params())
+logit_lens.LogitLens.to_bytes = lambda self: b"x" * 500
+print(flush=True)
+input()
+for i in range(150):
+    params = dataclasses.replace(result.params, prompt=f"{sys.argv[1]} {i}")
+    store.put(dataclasses.replace(result, params=params))
+"""
+
+
+def test_processes_near_the_limit_do_not_disturb_each_other(cache):
+    """Each writes while the others evict: nothing that is being written is taken away."""
+    environment = {**os.environ, "LENSBOOK_STORE_BYTES": "5000"}
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(i)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for i in range(3)
+    ]
+    for writer in writers:  # all have imported what they need before the first one writes
+        writer.stdout.readline()
+    for writer in writers:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    said = []
+    for writer in writers:
+        said.append(writer.communicate(timeout=120)[1])
+        assert writer.returncode == 0, said[-1]
+    assert said == [""] * 3
+    files = [file for file in (cache / "results").rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 5_000 + 3 * 500
+    assert all(file.suffix == ".npz" for file in files)
