@@ -22,6 +22,8 @@ from interp_core.params import ParameterError
 from interp_core.paths import SHIPPED, cache_dir, open_regular, whole
 
 MAX_BYTES, MAX_RECORDS = 100_000_000, 50_000
+_LARGEST = 1 << 30
+"""Bytes of a kept set, which spells out what files leave out."""
 NEIGHBOURS = 10
 _OURS = SHIPPED / "facts.json"
 
@@ -155,7 +157,7 @@ def load(name: str) -> tuple[Fact, ...]:
     if name == "shipped":
         return _shipped()
     try:
-        with open_regular(_kept(name), 2 * MAX_BYTES) as file:
+        with open_regular(_kept(name), _LARGEST) as file:
             content = file.read()
         if _name(content) != name:
             raise ValueError("it is another set")
