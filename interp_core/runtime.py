@@ -1,8 +1,9 @@
-"""The one thread that owns MLX, and the jobs it runs.
+"""The one thread that owns MLX.
 
 MLX binds its streams to threads: a model loaded in one cannot run in another. So loading and
 every MLX operation happen on one worker thread, and only numpy and strings leave it. Work is
-handed over as a :class:`Job`, which shows its progress and can be cancelled.
+handed over as a :class:`Job`, which shows its progress and can be cancelled; :mod:`jobs
+<interp_core.jobs>` tells how jobs share the thread.
 """
 
 from __future__ import annotations
@@ -10,126 +11,108 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import mlx.core as mx
+
+from interp_core.jobs import Cancelled, Context, Job, Progress, entered
+
+__all__ = ["Cancelled", "Job", "Progress"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Cancelled(Exception):
-    """The job was cancelled by whoever asked for it."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job has come; ``remaining`` is None until it can be estimated."""
-
-    label: str
-    done: float
-    """Whole steps, and the share of the current one where it reports by itself."""
-    total: int
-    elapsed: float
-    """Seconds since the job started (0 while it waits)."""
-    remaining: float | None
-    """Estimated seconds to the end."""
-
-
-class Job(Generic[T]):
-    """A call waiting for, or running on, the compute thread."""
-
-    def __init__(self, call: Callable[[], T]) -> None:
-        self._call = call
-        self._future: Future[T] = Future()
-        self._stop = threading.Event()
-        self._label, self._done, self._total = "waiting", 0.0, 0
-        self.partial: Any = None
-        """What the call has shown of its result so far (see :func:`show`)."""
-        self._started: float | None = None
-        self._stage: tuple[str, int, int] | None = None
-
-    @property
-    def progress(self) -> Progress:
-        """The latest report of the running call."""
-        elapsed = 0.0 if self._started is None else time.monotonic() - self._started
-        done, total = self._done, self._total
-        remaining = elapsed / done * (total - done) if done else None
-        return Progress(self._label, done, total, elapsed, remaining)
-
-    def cancel(self) -> None:
-        """Ask the call to stop; it does at its next report, and ``result`` raises Cancelled."""
-        self._stop.set()
-
-    def done(self) -> bool:
-        """Whether the call has ended, in whichever way."""
-        return self._future.done()
-
-    def result(self, timeout: float | None = None) -> T:
-        """Wait for the call and return its value, or raise what it raised."""
-        return self._future.result(timeout)
-
-    def _run(self) -> None:
-        self._started = time.monotonic()
-        self._label = "starting"
-        try:
-            self._report("starting", 0, 0)
-            self._future.set_result(self._call())
-        except BaseException as error:
-            self._future.set_exception(error)
-
-    def _report(self, label: str, done: float, total: int) -> None:
-        if self._stop.is_set():
-            raise Cancelled("cancelled")
-        if self._stage is not None:
-            share = done / total if total else 0.0
-            label, whole, total = self._stage
-            done = whole + share
-        self._label, self._done, self._total = label, done, total
-
-
 class _Worker:
-    """The thread, its queue, and the job that runs now."""
+    """The thread, the jobs that have not ended in the order they came, and the one that runs."""
 
     def __init__(self) -> None:
-        self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self.jobs: list[Job[Any]] = []
         self.current: Job[Any] | None = None
+        self._changed = threading.Condition()
+        self._stopping = False
         self.thread = threading.Thread(target=self._loop, name="lensbook-compute", daemon=True)
         self.thread.start()
 
+    def add(self, job: Job[Any]) -> None:
+        with self._changed:
+            self.jobs.append(job)
+            self._changed.notify()
+
+    def before(self, job: Job[Any]) -> tuple[int, str]:
+        with self._changed:
+            now = self.current
+            if now is None or now is job or job not in self.jobs:
+                return 0, ""
+            order = sorted((each for each in self.jobs if each is not now), key=self._rank)
+            return 1 + order.index(job), now.title
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            for job in self.jobs:
+                job.cancel()
+            self._changed.notify()
+        self.thread.join(timeout=30)
+
     def _loop(self) -> None:
-        while (job := self.jobs.get()) is not None:
-            self.current = job
-            job._run()
-            self.current = None
+        while (job := self._next()) is not None:
+            job.take_turn()
+            if job.done():
+                with self._changed:
+                    self.jobs.remove(job)
         # A thread that used MLX and lives at exit may abort the process; this lets it go.
         mx.clear_streams()
 
-    def stop(self) -> None:
-        if (job := self.current) is not None:
-            job.cancel()
-        self.jobs.put(None)
-        self.thread.join(timeout=30)
+    def _next(self) -> Job[Any] | None:
+        with self._changed:
+            self.current = None
+            self._changed.wait_for(lambda: self.jobs or self._stopping)
+            self.current = min(self.jobs, key=self._rank, default=None)
+            return self.current
+
+    def _rank(self, job: Job[Any]) -> tuple[float, ...]:
+        return job.rank(self.jobs)
 
 
-@functools.cache
-def _worker() -> _Worker:
-    worker = _Worker()
-    atexit.register(worker.stop)
-    return worker
+_starting = threading.Lock()
+_worker: _Worker | None = None
+
+
+def _started() -> _Worker:
+    """Return the worker, started by whoever comes first."""
+    global _worker
+    with _starting:
+        if _worker is None:
+            _worker = _Worker()
+            atexit.register(_worker.stop)
+        return _worker
+
+
+def _here() -> Job[Any] | None:
+    """Return the job whose call is running on the calling thread, if there is one."""
+    if _worker is None or threading.current_thread() is not _worker.thread:
+        return None
+    return _worker.current
+
+
+def enqueue(job: Job[T]) -> Job[T]:
+    """Queue a job for the compute thread and return it at once."""
+    _started().add(job)
+    return job
 
 
 def submit(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Job[T]:
     """Queue ``call(*args, **kwargs)`` for the compute thread and return its job at once."""
-    job = Job(functools.partial(call, *args, **kwargs))
-    _worker().jobs.put(job)
-    return job
+    return enqueue(Job(functools.partial(call, *args, **kwargs)))
+
+
+def before(job: Job[Any]) -> tuple[int, str]:
+    """Return how many jobs come before ``job``, 0 when it runs, and the running one's title."""
+    return _started().before(job)
 
 
 def on_compute_thread(call: Callable[P, T]) -> Callable[P, T]:
@@ -140,7 +123,7 @@ def on_compute_thread(call: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(call)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        if threading.current_thread() is _worker().thread:
+        if _here() is not None:
             return call(*args, **kwargs)
         job = submit(call, *args, **kwargs)
         try:
@@ -155,14 +138,15 @@ def on_compute_thread(call: Callable[P, T]) -> Callable[P, T]:
 def report(label: str, done: int, total: int) -> None:
     """Tell whoever watches that ``done`` of ``total`` steps are finished.
 
-    Called from within a job; elsewhere it does nothing.
+    Other jobs may run before it returns. Called from within a job; elsewhere it does nothing.
 
     Raises:
         Cancelled: When the job was asked to stop.
     """
-    job = _worker().current
-    if job is not None and threading.current_thread() is _worker().thread:
-        job._report(label, done, total)
+    if (job := _here()) is not None:
+        job.report(label, done, total)
+        if job.shares and len(_started().jobs) > 1:
+            job.change_places()
 
 
 @contextlib.contextmanager
@@ -173,15 +157,14 @@ def stage(label: str, done: int, total: int) -> Iterator[None]:
         Cancelled: When the job was asked to stop.
     """
     report(label, done, total)
-    job = _worker().current
-    if job is None or threading.current_thread() is not _worker().thread:
+    if (job := _here()) is None:
         yield
         return
-    outer, job._stage = job._stage, (label, done, total)
+    outer, job.stage = job.stage, (label, done, total)
     try:
         yield
     finally:
-        job._stage = outer
+        job.stage = outer
 
 
 def show(partial: Any) -> None:
@@ -189,9 +172,44 @@ def show(partial: Any) -> None:
 
     Called from within a job; elsewhere it does nothing.
     """
-    job = _worker().current
-    if job is not None and threading.current_thread() is _worker().thread:
+    if (job := _here()) is not None:
         job.partial = partial
+
+
+def clock() -> float:
+    """Return seconds that stand still while other jobs run; only differences mean anything."""
+    job = _here()
+    return time.monotonic() if job is None else job.seconds
+
+
+@contextlib.contextmanager
+def holding(make: Context) -> Iterator[None]:
+    """Be in the context that ``make`` returns, but while other jobs run: it is left, and made anew.
+
+    For what a job sets for the whole process, such as the threads of a library.
+    """
+    if (job := _here()) is None:
+        with make():
+            yield
+        return
+    job.held.append((make, entered(make)))
+    try:
+        yield
+    finally:
+        job.held.pop()[1].__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def undivided() -> Iterator[None]:
+    """Let no other job run until the end: for what two jobs must not do at a time."""
+    if (job := _here()) is None:
+        yield
+        return
+    job.undivided += 1
+    try:
+        yield
+    finally:
+        job.undivided -= 1
 
 
 def device() -> str:

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from interp_core.papers.induction_heads.training_result import (
 from interp_core.paths import cache_dir
 from interp_core.provenance import Recorder
 from interp_core.results import Provenance
-from interp_core.runtime import on_compute_thread, report, show
+from interp_core.runtime import clock, holding, on_compute_thread, report, show
 
 CHECKPOINTS = 60
 ROWS, RATE = 64, 1e-3
@@ -59,7 +58,7 @@ def run(params: Params) -> Training:
     weights = np.full(sum(sizes), np.nan, np.float32)
     ends = np.cumsum([0, *sizes])
     work = np.cumsum([0, *(toy.depth(name) for name in params.layers)]) * params.steps
-    with Recorder() as recorder, blas.one_thread():
+    with Recorder() as recorder, holding(blas.one_thread):
         data, seconds = _Data.of(params.seed), [0.0] * len(params.layers)
 
         def record() -> Provenance:
@@ -281,11 +280,11 @@ def _train(
         yield learner
     while learner.logged < len(steps):
         begin = steps[learner.logged - 1] if learner.logged else 0
-        started = time.perf_counter() - learner.seconds
+        started = clock() - learner.seconds
         for step in range(begin, steps[learner.logged]):
             report(f"training {words(name)}", work[0] + toy.depth(name) * step, work[1])
             learner.learn(step)
         learner.log(data)
-        learner.seconds = time.perf_counter() - started
+        learner.seconds = clock() - started
         learner.save()
         yield learner
