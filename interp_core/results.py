@@ -96,6 +96,8 @@ class Result(ABC):
     """Fields that hold another result, kept under a key of its own."""
     axes: ClassVar[Mapping[str, str]] = {}
     """The axes of every array, and of tuples that go along; see :func:`archive.check_axes`."""
+    redraws: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that no array depends on: they say how it is read, and it is kept without them."""
 
     params: Any
     provenance: Provenance
@@ -139,6 +141,12 @@ class Result(ABC):
         """Path and query that open this result in the app."""
         query = to_query(self.params)
         return f"/{self.paper}" + (f"?{query}" if query else "")
+
+    def read_by(self, params: Any) -> Self:
+        """Return this result as ``params`` read it, which ask for the same arrays."""
+        given = {name: getattr(params, name) for name in self.redraws}
+        params = dataclasses.replace(self.params, **given)
+        return self if params == self.params else dataclasses.replace(self, params=params)
 
     def to_json(self) -> str:
         """Return the whole result as the JSON document that the command line writes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
@@ -10,6 +11,7 @@ from typing import Any
 from interp_core import store
 from interp_core.models import catalogue
 from interp_core.models.language_model import LanguageModel
+from interp_core.params import keep_only
 from interp_core.results import Result
 
 
@@ -38,6 +40,11 @@ class Paper:
     def analysis(self, params: Any) -> tuple[type[Result], Any]:
         """Return the kind of result that ``params`` ask for, and ``params`` as it is kept by."""
         return self.module.analysis(params)
+
+    def kept_by(self, params: Any) -> Any:
+        """Return what the arrays of ``params`` are kept by: without what only redraws them."""
+        kind, asked = self.analysis(params)
+        return _without(asked, kind.redraws)
 
 
 PAPERS: dict[str, Paper] = {
@@ -97,13 +104,13 @@ PAPERS: dict[str, Paper] = {
 
 def stored(paper: Paper, params: Any) -> Result | None:
     """Return the kept or shipped result of ``params``, without loading a model; or None."""
-    kind, params = paper.analysis(params)
+    kind = paper.analysis(params)[0]
     known = catalogue.find(params.model)
     fingerprint = known.fingerprint if known else None
     if kind.reads_model and not fingerprint:
         return None
-    result = store.get(kind, params, fingerprint or "")
-    return result and paper.module.attach(result, fingerprint or "")
+    result = store.get(kind, paper.kept_by(params), fingerprint or "")
+    return result and paper.module.attach(result.read_by(params), fingerprint or "")
 
 
 def obtain(paper: Paper, model: LanguageModel, params: Any, *, findings: bool = True) -> Result:
@@ -112,10 +119,15 @@ def obtain(paper: Paper, model: LanguageModel, params: Any, *, findings: bool = 
     Raises:
         ParameterError: When a parameter does not fit the model.
     """
-    kind, asked = paper.analysis(params)
+    kind = paper.analysis(params)[0]
     fresh = not getattr(params, "resume", True)
-    kept = None if fresh else store.get(kind, asked, model.info.fingerprint)
+    kept = None if fresh else store.get(kind, paper.kept_by(params), model.info.fingerprint)
     if kept is None:
-        kept = paper.module.run(model, params, findings=False)
+        kept = paper.module.run(model, _without(params, kind.redraws), findings=False)
         store.put(kept)
+    kept = kept.read_by(params)
     return paper.module.attach(kept, model.info.fingerprint, model if findings else None)
+
+
+def _without(params: Any, names: frozenset[str]) -> Any:
+    return keep_only(params, {field.name for field in dataclasses.fields(params)} - names)

@@ -31,6 +31,7 @@ class Heads(Result):
         "raised": "sequence layer head",
         "losses": "sequence target",
     }
+    redraws: ClassVar[frozenset[str]] = frozenset({"threshold"})
 
     params: Params
     provenance: Provenance

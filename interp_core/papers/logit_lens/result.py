@@ -37,6 +37,7 @@ class LogitLens(Result):
         "attribution": "followed component position",
         "attribution_logit": "followed position",
     }
+    redraws: ClassVar[frozenset[str]] = frozenset({"skip_first"})
 
     params: Params
     provenance: Provenance
