@@ -12,7 +12,7 @@ from interp_core.charts import causal_tracing_edit as edit_charts
 from interp_core.charts.causal_tracing_average import average_makers
 from interp_core.charts.parts import shown, spaced
 from interp_core.papers import PAPERS
-from interp_core.papers.causal_tracing import AVERAGE, Average, Edit, Params, Trace
+from interp_core.papers.causal_tracing import AVERAGE, Average, Edit, Params, Trace, cost
 from interp_core.params import ParameterError
 
 PAPER = PAPERS["causal-tracing"]
@@ -63,7 +63,7 @@ def draw_trace(result: Trace) -> None:
 def trace_panel(params: Params) -> Trace | None:
     """Show the trace, or as much of it as there is."""
     asked = PAPER.analysis(dataclasses.replace(params, edit=False, facts=""))[1]
-    result = work.result_for(PAPER, asked, draw_partial)
+    result = work.result_for(PAPER, asked, draw_partial, seconds=cost.seconds(asked))
     if isinstance(result, Trace):
         draw_trace(result)
         return result
@@ -111,7 +111,7 @@ def edit_panel(params: Params, n_layers: int) -> Edit | None:
         st.markdown("The loaded model stays as it is; an edit is a view of it that only you see.")
         return None
     asked = PAPER.analysis(dataclasses.replace(params, facts=""))[1]
-    result = work.result_for(PAPER, asked)
+    result = work.result_for(PAPER, asked, seconds=cost.seconds(asked))
     if not isinstance(result, Edit):
         return None
     for name, make in edit_charts.makers(dataclasses.replace(result, scores=None)).items():
@@ -127,6 +127,7 @@ def main() -> None:
     params, seen, fresh = state.read(PAPER)
     if fresh:
         controls.seed(params, seen)
+    work.opened(by_link=fresh)
     controls.keep()
     model = pick(params.model, fresh=fresh)
     n_layers = model.n_layers or 48

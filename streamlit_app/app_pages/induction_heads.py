@@ -14,7 +14,7 @@ from interp_core.charts import induction_patterns as pattern_charts
 from interp_core.charts import induction_training as training_charts
 from interp_core.charts.induction_circuits import ablation_makers, circuit_makers
 from interp_core.papers import PAPERS
-from interp_core.papers.induction_heads import Heads, Params, Pattern, Training, head_name
+from interp_core.papers.induction_heads import Heads, Params, Pattern, Training, cost, head_name
 from interp_core.params import ParameterError
 from interp_core.results import Result
 
@@ -35,7 +35,7 @@ trained from one seed; on other seeds the change comes some hundred steps earlie
 
 def heads_panel(asked: Params) -> Heads | None:
     """Show every head's scores."""
-    result = work.result_for(PAPER, asked)
+    result = work.result_for(PAPER, asked, seconds=cost.seconds(asked))
     if not isinstance(result, Heads):
         return None
     names = ", ".join(head_name(*pair) for pair in result.induction_heads[:8]) or "none"
@@ -191,6 +191,7 @@ def main() -> None:
     params, seen, fresh = state.read(PAPER)
     if fresh:
         controls.seed(params, seen)
+    work.opened(by_link=fresh)
     controls.keep()
     pick(params.model, fresh=fresh)
     show.header(PAPER, METHOD)

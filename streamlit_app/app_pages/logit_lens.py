@@ -11,7 +11,7 @@ from components.model import pick
 from interp_core.charts import logit_lens as charts
 from interp_core.charts.parts import shown
 from interp_core.papers import PAPERS
-from interp_core.papers.logit_lens import LogitLens, Params
+from interp_core.papers.logit_lens import LogitLens, Params, cost
 from interp_core.params import ParameterError
 
 PAPER = PAPERS["logit-lens"]
@@ -113,10 +113,11 @@ def draw(params: Params) -> LogitLens | None:
         label_visibility="collapsed",
     )
     with main:
-        result = work.result_for(PAPER, params)
+        result = work.result_for(PAPER, params, seconds=cost.seconds(params))
         if result is None:
             if (before := st.session_state.get("before")) is not None:
-                show.figure(charts.grid(before, colour), "before", dim=True)
+                with show.dimmed(before.params.prompt):
+                    show.figure(charts.grid(before, colour), "before")
             return None
         grid = charts.grid(result, colour)
         key = f"grid-{hash(result.params)}"
@@ -152,6 +153,7 @@ def main() -> None:
     params, seen, fresh = state.read(PAPER)
     if fresh:
         controls.seed(params, seen)
+    work.opened(by_link=fresh)
     controls.seed_view(seen)
     model = pick(params.model, fresh=fresh)
     show.header(PAPER, METHOD)

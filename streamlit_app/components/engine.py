@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,69 +15,150 @@ from interp_core.models.language_model import LanguageModel
 from interp_core.models.loading import load_model
 from interp_core.papers import Paper, obtain, stored
 from interp_core.results import Result
-from interp_core.runtime import Job, submit
+from interp_core.runtime import Job, enqueue, undivided
 
 _MODELS, _RESULTS = 2, 64
+LIMIT = 40
+"""Jobs that may wait or run at a time."""
+LEASE = 90.0
+"""Seconds that a job goes on for a session that asks for it no more: hidden tabs ask seldom."""
+GRACE = 10.0
+"""Seconds that it goes on for a browser that is gone, which may be a connection that comes back."""
 
 Key = tuple[str, Any, bool]
-"""Paper, parameters, and whether its findings are measured."""
+"""Paper, parameters as they are kept by, and whether its findings are measured."""
+
+
+class Busy(Exception):
+    """There is no room in the queue."""
 
 
 @dataclass
 class Work:
-    """A job, and the sessions that wait for it."""
+    """A job, and until when each session that waits for it is taken to wait."""
 
     job: Job[Result]
-    waiting: set[str] = field(default_factory=set)
+    leases: dict[str, float] = field(default_factory=dict)
 
 
 class Engine:
-    """One for the server. A result asked for twice is computed once; a job ends when nobody waits."""
+    """One for the server. A result asked for twice is computed once; a job ends when nobody waits.
+
+    A session waits for one result and one measurement of findings at a time: what it asks for next
+    takes the place of what it asked for before.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._models: OrderedDict[str, LanguageModel] = OrderedDict()
         self._results: OrderedDict[tuple[str, Any], Result] = OrderedDict()
         self._work: dict[Key, Work] = {}
+        self._watched = False
 
     def result(self, paper: Paper, params: Any) -> Result | None:
         """Return the result if it was computed here, on this machine before, or ships."""
-        key = (paper.name, params)
-        with self._lock:
-            if key in self._results:
-                self._results.move_to_end(key)
-                return self._results[key]
-        result = stored(paper, params)
-        if result is not None:
+        key = (paper.name, paper.kept_by(params))
+        if key not in self._results and (result := stored(paper, params)) is not None:
             self._remember(key, result)
-        return result
+        with self._lock:
+            if (result := self._results.get(key)) is None:
+                return None
+            self._results.move_to_end(key)
+            # As it was read last, since its tables are made once for each reading.
+            self._results[key] = result.read_by(params)
+            return self._results[key]
 
     def request(
         self, paper: Paper, params: Any, session: str, *, findings: bool = False
     ) -> Job[Result]:
-        """Return the job that computes a result, started now unless another session has."""
-        key = (paper.name, params, findings)
+        """Return the job that computes a result, begun now unless another session has.
+
+        A session that waits says so again and again (:meth:`renew`), or is taken to have left.
+
+        Raises:
+            Busy: When too many jobs wait.
+        """
+        key = (paper.name, paper.kept_by(params), findings)
         with self._lock:
+            for other, work in list(self._work.items()):
+                if other != key and other[2] == findings:
+                    self._leave(other, work, session)
             work = self._work.get(key)
-            if work is None or (work.job.done() and session not in work.waiting):
-                work = self._work[key] = Work(submit(self._compute, paper, params, findings))
-            work.waiting.add(session)
+            if work is None or (work.job.done() and session not in work.leases):
+                work = self._work[key] = Work(self._start(paper, key, session))
+            work.leases[session] = time.monotonic() + LEASE
             return work.job
+
+    def renew(self, paper: Paper, params: Any, session: str, *, findings: bool = False) -> bool:
+        """Say that a session waits still; return whether there is what it waits for."""
+        with self._lock:
+            work = self._work.get((paper.name, paper.kept_by(params), findings))
+            if work is None or session not in work.leases:
+                return False
+            work.leases[session] = time.monotonic() + LEASE
+            return True
 
     def leave(self, paper: Paper, params: Any, session: str, *, findings: bool = False) -> None:
         """Stop waiting; the job is cancelled when no other session waits for it."""
+        key = (paper.name, paper.kept_by(params), findings)
         with self._lock:
-            work = self._work.get((paper.name, params, findings))
-            if work is None:
-                return
-            work.waiting.discard(session)
-            if not work.waiting:
-                work.job.cancel()
-                del self._work[paper.name, params, findings]
+            if (work := self._work.get(key)) is not None:
+                self._leave(key, work, session)
+
+    def closed(self, session: str) -> None:
+        """Take note that a session's browser is gone."""
+        soon = time.monotonic() + GRACE
+        with self._lock:
+            for work in self._work.values():
+                if session in work.leases:
+                    work.leases[session] = min(work.leases[session], soon)
+
+    def interval(self) -> float:
+        """Return how often a page asks how far its job is, seconds.
+
+        All pages together ask four times a second, since every answer takes a little of the
+        processor from the job.
+        """
+        with self._lock:
+            waiting = sum(len(work.leases) for work in self._work.values())
+        return min(2.0, 0.25 * max(1, waiting))
+
+    def sweep(self) -> bool:
+        """Let go of sessions whose leases ran out, and return whether anybody waits still."""
+        now = time.monotonic()
+        with self._lock:
+            for key, work in list(self._work.items()):
+                for session, until in list(work.leases.items()):
+                    if until < now:
+                        self._leave(key, work, session)
+            self._watched = bool(self._work)
+            return self._watched
+
+    def _start(self, paper: Paper, key: Key, session: str) -> Job[Result]:
+        if sum(not work.job.done() for work in self._work.values()) >= LIMIT:
+            raise Busy(
+                f"{LIMIT} computations wait for this machine already, which is all it takes on. "
+                "Try again in a minute."
+            )
+        if not self._watched:
+            self._watched = True
+            threading.Thread(target=self._watch, name="lensbook-leases", daemon=True).start()
+        call = functools.partial(self._compute, paper, *key[1:])
+        return enqueue(Job(call, owner=session, title=paper.title))
+
+    def _leave(self, key: Key, work: Work, session: str) -> None:
+        if work.leases.pop(session, None) is not None and not work.leases:
+            work.job.cancel()
+            del self._work[key]
+
+    def _watch(self) -> None:
+        while self.sweep():
+            time.sleep(1)
 
     def _compute(self, paper: Paper, params: Any, findings: bool) -> Result:
-        """Run on the compute thread, so no two of these run at once."""
-        model = self._model(params.model)
+        """Run on the compute thread, which other computations share."""
+        with undivided():  # else two of them might load the same model at a time
+            model = self._model(params.model)
         result = obtain(paper, model, params, findings=findings)
         self._remember((paper.name, params), result)
         return result
@@ -101,7 +184,25 @@ def engine() -> Engine:
     return Engine()
 
 
+@dataclass
+class _Browser:
+    """A session's browser, for as long as it is connected."""
+
+    session: str
+    engine: Engine
+
+    def gone(self) -> None:
+        self.engine.closed(self.session)
+
+
+@st.cache_resource(scope="session", on_release=_Browser.gone, show_spinner=False)
+def _browser(session: str, _engine: Engine) -> _Browser:
+    return _Browser(session, _engine)
+
+
 def session_id() -> str:
-    """Return this browser session's id."""
+    """Return this browser session's id; the engine is told when its browser is gone."""
     context = st.runtime.scriptrunner.get_script_run_ctx()
-    return "" if context is None else context.session_id
+    session = "" if context is None else context.session_id
+    _browser(session, engine())
+    return session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -29,22 +30,28 @@ def figure(
     *,
     select: str | None = None,
     then: Callable[[], None] | None = None,
-    dim: bool = False,
 ) -> Any:
     """Draw a chart in the page's theme; with ``select``, return what was clicked in it.
 
-    After a click the page runs again, ``then`` first. A dimmed chart shows what is being replaced.
+    After a click the page runs again, ``then`` first.
     """
     with alt.theme.enable("none"):
         spec = chart.to_dict(validate=False)  # tests validate every figure
     spec["config"] = theme.config(mode())
     spec.setdefault("autosize", {"type": "pad"})  # else titles and labels are taken off the plot
-    if dim:
-        spec["config"] |= {kind: {"opacity": 0.3} for kind in ("rect", "text", "point")}
     picking = {"on_select": then or "rerun", "selection_mode": select} if select else {}
     # A container of fixed height scrolls by itself, so a wide figure never widens the page.
     with st.container(height=_height(spec), border=False, key=f"frame-{key}"):
         return st.vega_lite_chart(spec=spec, theme=None, key=key, width="content", **picking)
+
+
+@contextlib.contextmanager
+def dimmed(what: str) -> Iterator[None]:
+    """Draw what is within as that which is being replaced: faint, dead to clicks, and named."""
+    with st.container(key="dimmed"):
+        st.html("<style>.st-key-dimmed {opacity: 0.3; pointer-events: none}</style>")
+        st.caption(f"Before: {plain(what)}")
+        yield
 
 
 def _height(spec: dict) -> int:
