@@ -66,7 +66,8 @@ def test_training_streams_its_curves_and_can_be_cancelled(page, app):  # noqa: F
     expect(page.get_by_text(re.compile(r"training .* \d+ of \d+: \d+ s"))).to_be_visible()
     expect(figure(page)).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Cancelled.")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Partial result: cancelled at step")).to_be_visible(timeout=20_000)
+    expect(figure(page)).to_be_visible()
 
 
 def test_a_link_out_of_bounds_is_named(page, app):  # noqa: F811

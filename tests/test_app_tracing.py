@@ -41,9 +41,13 @@ def test_a_trace_has_a_link_that_opens_the_same_trace(page, browser, app):  # no
 
 def test_a_trace_can_be_cancelled(page, app):  # noqa: F811
     page.goto(app + SLOW)
+    expect(page.get_by_text("It takes about")).to_be_visible()
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_text(re.compile(r"tracing \d+ of \d+: \d+ s"))).to_be_visible()
+    says(page, "Kyoto*")
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Cancelled.")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Partial result: cancelled at step")).to_be_visible(timeout=20_000)
+    says(page, "Kyoto*")
 
 
 def test_a_subject_that_is_not_there_is_named(page, app):  # noqa: F811
