@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 # Tests keep their results and their list of models to themselves, but share converted models.
+from interp_core.models.catalogue import DEFAULT
 from interp_core.models.packaged import PACKAGED
 
-CONVERTED = [model.folder for model in PACKAGED.values() if model.folder.exists()]
+CONVERTED = PACKAGED[DEFAULT].folder
+HERE = [model.folder for model in PACKAGED.values() if model.folder.exists()]
 os.environ["LENSBOOK_CACHE"] = tempfile.mkdtemp(prefix="lensbook-tests-")
-for folder in CONVERTED:
+for folder in HERE:
     PACKAGED[folder.name].folder.symlink_to(folder)
 
 REFERENCE = Path(__file__).parent / "reference"
