@@ -41,6 +41,8 @@ def unpack(file: IO[bytes]) -> tuple[Any, dict[str, np.ndarray]]:
         size = file.seek(0, io.SEEK_END)
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
+            if any(not 0 <= member.header_offset < size for member in members):
+                raise ValueError("it says that an array begins outside of it")
             expanded = sum(member.file_size for member in members)
             if expanded > min(_EXPANDS * size + _SMALL, LARGEST):
                 raise ValueError(f"it would expand from {size:,} to {expanded:,} bytes")
@@ -51,7 +53,7 @@ def unpack(file: IO[bytes]) -> tuple[Any, dict[str, np.ndarray]]:
     except OSError:
         raise
     except Exception as error:  # damage shows itself as almost any of them
-        raise ValueError(f"not a readable archive: {error}") from error
+        raise ValueError(f"not a readable archive: {str(error)[:200]}") from error
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
