@@ -32,6 +32,7 @@ report: $(VENV)/.app $(VENV)/.report ## build the static site into reports/_site
 	@$(PY) reports/build.py
 
 bench: .venv-bench/.installed ## measure against PyTorch and TransformerLens
+	@.venv-bench/bin/python benchmarks/blas.py
 	@.venv-bench/bin/python benchmarks/logit_lens.py
 	@.venv-bench/bin/python benchmarks/causal_tracing.py
 	@.venv-bench/bin/python benchmarks/induction_heads.py
