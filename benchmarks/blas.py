@@ -33,15 +33,11 @@ SECONDS = 0.5
 
 def libraries(folder: Path) -> dict[str, str]:
     """Return what to load, by name."""
-    from interp_core import blas_libraries
+    from interp_core.blas_libraries import LIBRARIES
 
-    wheel = blas_libraries._wheel()
     cmeel = next(f for f in metadata.files("cmeel-openblas") if f.name == "libopenblas.so.0")
-    return {
-        "scipy-openblas32": blas_libraries.unprefixed(wheel, folder),
-        "cmeel-openblas": str(cmeel.locate()),
-        "system": "libopenblas.so.0",
-    }
+    ours = {library.name: library.prepare(folder) for library in LIBRARIES}
+    return {**ours, "cmeel-openblas": str(cmeel.locate())}
 
 
 def serve(library: str, clock: str) -> None:
@@ -107,6 +103,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.library:
         return serve(options.library, options.clock)
+    if sys.platform != "linux":
+        return print("MLX keeps its own products here: there is no BLAS to compare")
     speeds: dict[tuple, dict[str, list]] = {shape: {} for shape in SHAPES}
     with tempfile.TemporaryDirectory() as folder:
         running = {
