@@ -5,8 +5,8 @@ Olsson et al. (2022), *In-context Learning and Induction Heads*, on the mathemat
 
 Departures from the paper: prefix matching is read as attention to the token *after* the earlier
 occurrence, as its definition of the head asks, summed over all earlier copies; the logit-based
-copying score is measured on repeats (see :mod:`.heads`); in-context learning is measured on the
-manual that comes with Python, as no other corpus is there without a network.
+copying score is measured on repeats (see :mod:`.heads`); in-context learning is measured on
+Python's manual, which ships with Lensbook, as no other corpus is there without a network.
 """
 
 from interp_core.papers.induction_heads.ablation_result import Ablated

@@ -13,6 +13,7 @@ import pandas as pd
 from interp_core import bootstrap
 from interp_core.papers.induction_heads import findings, texts
 from interp_core.papers.induction_heads.params import Params
+from interp_core.paths import shipped_digest
 from interp_core.results import Finding, Provenance, Result
 
 EARLY, LATE, OF = 50, 500, 512
@@ -38,8 +39,8 @@ class InContext(Result):
 
     @classmethod
     def data(cls) -> dict[str, str]:
-        """Python's manual, which differs by Python's version."""
-        return {"manual": texts.digest()}
+        """Python's manual, as it ships."""
+        return {"manual": shipped_digest(texts.MANUAL)}
 
     @property
     def conditions(self) -> tuple[str, ...]:

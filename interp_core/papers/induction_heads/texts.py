@@ -1,10 +1,12 @@
-"""Texts on which in-context learning is measured: the Python manual that comes with Python."""
+"""Texts on which in-context learning is measured: passages of the Python manual.
+
+It is the one that comes with Python 3.11.7, and ships with Lensbook: every release of Python brings
+another, and numbers would differ with it.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
-from pydoc_data.topics import topics
+import gzip
 
 import numpy as np
 
@@ -12,17 +14,10 @@ from interp_core.models.language_model import LanguageModel
 from interp_core.papers.induction_heads.params import Params
 from interp_core.papers.induction_heads.repeats import start_of
 from interp_core.params import ParameterError
+from interp_core.paths import SHIPPED
 
-
-def manual() -> str:
-    """Return the manual: all its topics, one after another."""
-    return "\n\n".join(topics[name] for name in sorted(topics))
-
-
-@cache
-def digest() -> str:
-    """Return the digest of the manual; every release of Python brings another."""
-    return hashlib.sha256(manual().encode()).hexdigest()
+MANUAL = "manual.txt.gz"
+"""All topics of ``pydoc``, one after another; its licence is beside it."""
 
 
 def draw(model: LanguageModel, params: Params) -> np.ndarray:
@@ -40,7 +35,8 @@ def draw(model: LanguageModel, params: Params) -> np.ndarray:
             "this model's context"
         )
     front = start_of(model, params.bos)
-    ids = np.array(model.require_tokenizer().encode(manual(), bos=False))
+    manual = gzip.decompress((SHIPPED / MANUAL).read_bytes()).decode()
+    ids = np.array(model.require_tokenizer().encode(manual, bos=False))
     length = params.context - len(front)
     passages = ids[: len(ids) // length * length].reshape(-1, length)
     if params.texts > len(passages):
