@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import random
 import re
@@ -144,21 +145,24 @@ def at_rest(watched: psutil.Process) -> str:
 _NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
 
 
-def differ(one: str, other: str) -> bool:
-    """Whether two pages hold other words, or numbers that differ by more than rounding."""
-    if _NUMBER.sub("#", one) != _NUMBER.sub("#", other):
-        return True
-    a, b = (np.array([float(x) for x in _NUMBER.findall(text)]) for text in (one, other))
-    return not np.allclose(a, b, rtol=1e-3, atol=1e-5)
+def difference(one: str, other: str) -> str:
+    """Return where two pages hold other words, or numbers apart by more than rounding; or nothing."""
+    for a, b in itertools.zip_longest(one.split("\n"), other.split("\n"), fillvalue=""):
+        if _NUMBER.sub("#", a) != _NUMBER.sub("#", b):
+            return f"{a[:200]!r} is {b[:200]!r} alone"
+        numbers, alone = ([float(x) for x in _NUMBER.findall(text)] for text in (a, b))
+        if not np.allclose(numbers, alone, rtol=1e-3, atol=1e-5):
+            return f"numbers of {a[:200]!r}"
+    return ""
 
 
 async def check(address: str, outcomes: list[Outcome]) -> list[str]:
-    """Open pages again, alone, and return the links of those that differ."""
+    """Open pages again, alone, and return a line for each that differs."""
     wrong = []
     for outcome in outcomes:
         again = await open_(address, outcome.visit, 0)
-        if again.error or not again.content or differ(again.content, outcome.content):
-            wrong.append(outcome.visit.link)
+        if found := again.error or difference(outcome.content, again.content):
+            wrong.append(f"{outcome.visit.link}: {found}")
     return wrong
 
 

@@ -92,6 +92,11 @@ class Tab:
                 return element.alert.body
         return ""
 
+    def progress(self) -> str:
+        """Return what the page says of the job that it waits for."""
+        bars = [each for each in self.elements.values() if each.WhichOneof("type") == "progress"]
+        return bars[-1].progress.text if bars else "nothing is said"
+
     def content(self) -> str:
         """Return the sentences and figures of the page."""
         parts = []
@@ -133,7 +138,7 @@ async def open_(address: str, visit: Visit, stay: float) -> Outcome:
             limit = stay if visit.kind == "left" else PATIENCE
             await asyncio.wait({run, whole}, timeout=limit, return_when="FIRST_COMPLETED")
             if not tab.whole.is_set() and visit.kind != "left":
-                error = repr(run.exception()) if run.done() else "it never came"
+                error = repr(run.exception()) if run.done() else f"it never came: {tab.progress()}"
             error, content = error or tab.trouble(), tab.content()
             for task in (run, whole):
                 task.cancel()
