@@ -37,8 +37,10 @@ bench: .venv-bench/.installed ## measure against PyTorch and TransformerLens
 	@.venv-bench/bin/python benchmarks/causal_tracing.py
 	@.venv-bench/bin/python benchmarks/induction_heads.py
 
-results: $(VENV)/.app ## compute again the results that ship
+results: $(VENV)/.app ## compute again the results that ship, their digests, and the README's numbers
 	@$(PY) scripts/ship_results.py
+	@$(PY) scripts/digests.py
+	@$(PY) scripts/readme.py
 
 lock: | $(VENV)/bin/python ## pin what requirements*.txt ask for; remove requirements.lock first for newer versions
 	@$(PY) -m pip install -q --disable-pip-version-check uv

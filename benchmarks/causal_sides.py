@@ -25,7 +25,7 @@ class Lensbook(sides.Lensbook):
 
     def run(self, case: Case) -> Arrays:
         from interp_core.papers import causal_tracing
-        from interp_core.papers.causal_tracing import trace
+        from interp_core.papers.causal_tracing.compute import trace
         from interp_core.runtime import on_compute_thread
 
         params = causal_tracing.Params(

@@ -16,7 +16,7 @@ class Lensbook(sides.Lensbook):
 
     def run(self, case: Case) -> Arrays:
         from interp_core.papers import induction_heads
-        from interp_core.papers.induction_heads.scores import SCORES
+        from interp_core.papers.induction_heads.params import SCORES
 
         params = induction_heads.Params(**case["params"])
         result = induction_heads.run(self._model, params, findings=False)

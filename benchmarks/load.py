@@ -40,13 +40,14 @@ PLACES = ["Chad", "Peru", "Cuba", "Togo", "Fiji", "Oman", "Laos", "Iran", "Mali"
 ABOUT = ["The capital of {} is", "The people of {} speak", "Most of the rivers in {} flow to the"]
 STORED = [
     "logit-lens",
-    "logit-lens?top_k=10&view_support=attribution",
+    "logit-lens?top_k=10&view_figure=attribution",
     "causal-tracing",
-    "causal-tracing?view_panel=average",
+    "causal-tracing?question=average",
+    "causal-tracing?question=edit",
     "induction-heads",
     "induction-heads?threshold=0.8",
-    "induction-heads?ablate=top-8",
-    "induction-heads?train=true",
+    "induction-heads?question=ablation",
+    "induction-heads?question=training",
 ]
 KINDS = {"stored": 60, "fresh": 30, "left": 10}
 """How often visits are of each kind."""

@@ -93,3 +93,16 @@ def check_axes(fields: Mapping[str, Any], axes: Mapping[str, str]) -> None:
         )
         if not fits:
             raise ValueError(f"{name} has the shape {list(shape)}, not [{expected}]")
+
+
+def jsonable(value: Any) -> Any:
+    """Return ``value`` with numpy scalars as Python's and numbers that JSON lacks as null."""
+    if isinstance(value, dict):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

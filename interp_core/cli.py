@@ -1,9 +1,8 @@
-"""The command line: ``python -m interp_core PAPER|link|models|doctor``."""
+"""The command line: ``python -m interp_core PAPER [QUESTION]|link|models|doctor``."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +12,15 @@ from typing import Any, NoReturn, TypeVar
 from tqdm import tqdm
 
 from interp_core import doctor, exports, interrupt, links
+from interp_core.fields import Parameter, fields_of
 from interp_core.messages import is_internal, one_line, sentence
 from interp_core.models import catalogue
 from interp_core.models.loading import load_model
 from interp_core.models.packaged import PACKAGED
-from interp_core.papers import PAPERS, Paper, obtain, stored
-from interp_core.params import ParameterError, describe, from_texts, is_span
+from interp_core.params import ParameterError
+from interp_core.query import from_texts
+from interp_core.question import Paper, Question, attach, obtain, question_of, stored
+from interp_core.registry import BUILT
 from interp_core.results import Result
 from interp_core.runtime import submit
 
@@ -34,8 +36,12 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, 1 when it failed, 2 on bad input, 130 when interrupted."""
-    options = _parser().parse_args(arguments)
+    words = _with_question(list(sys.argv[1:] if arguments is None else arguments))
+    parser = _parser()
     try:
+        options, unknown = parser.parse_known_args(words)
+        if unknown:
+            _refuse(parser, options, unknown)
         with interrupt.raised():
             options.command(options)
     except BrokenPipeError:
@@ -50,12 +56,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m interp_core", description=__doc__)
+def _with_question(words: list[str]) -> list[str]:
+    """Return the words with the first question's name put in where a paper's stands alone."""
+    paper = BUILT.get(words[0]) if words else None
+    alone = not words[1:2] or (words[1].startswith("-") and words[1] not in ("-h", "--help"))
+    return words if paper is None or not alone else [words[0], paper.questions[0].name, *words[1:]]
+
+
+def _refuse(parser: _Parser, options: argparse.Namespace, unknown: list[str]) -> NoReturn:
+    said = one_line(" ".join(unknown), 200)
+    names = [word[2:].partition("=")[0].replace("-", "_") for word in unknown if word[:2] == "--"]
+    if hasattr(options, "question"):
+        links.refuse_others(options.paper, options.question, dict.fromkeys(names))
+        accepted = ", ".join(field.flag for field in fields_of(options.question.params).values())
+        parser.error(f"{said} is not accepted; accepted: {accepted}")
+    parser.error(f"{said} is not accepted")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m interp_core", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="PAPER|link|models|doctor")
-    for paper in PAPERS.values():
-        if paper.built:
-            _add_paper(commands, paper)
+    for paper in BUILT.values():
+        about = f"{paper.claim} ({paper.reference})"
+        command = commands.add_parser(paper.name, help=about, description=about)
+        questions = command.add_subparsers(required=True, metavar="QUESTION")
+        for question in paper.questions:
+            _add_question(questions, paper, question)
     link = commands.add_parser("link", help="run what a shared link describes")
     link.add_argument("link", metavar="URL-OR-QUERY")
     _add_outputs(link)
@@ -71,21 +97,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_paper(commands: Any, paper: Paper) -> None:
-    parser = commands.add_parser(paper.name, help=f"{paper.claim} ({paper.reference})")
-    params = paper.module.Params
-    texts = describe(params)
-    for field in dataclasses.fields(params):
-        flag = f"--{field.name.replace('_', '-')}"
-        help_ = f"{texts[field.name]} (default: {field.default})".replace("%", "%%")
-        if isinstance(field.default, bool):
-            parser.add_argument(flag, nargs="?", const="true", metavar="BOOL", help=help_)
-        elif isinstance(field.default, tuple) and not is_span(field):
-            parser.add_argument(flag, nargs="+", action="extend", metavar="TEXT", help=help_)
-        else:
-            parser.add_argument(flag, metavar="VALUE", help=help_)
+def _add_question(questions: Any, paper: Paper, question: Question) -> None:
+    first = " (the first: it needs no name)" if question is paper.questions[0] else ""
+    parser = questions.add_parser(question.name, help=question.label + first, allow_abbrev=False)
+    for field in fields_of(question.params).values():
+        _add_flag(parser, field)
     _add_outputs(parser)
-    parser.set_defaults(command=lambda options: _run_paper(paper, options))
+    parser.set_defaults(command=_run_question, paper=paper, question=question)
+
+
+def _add_flag(parser: argparse.ArgumentParser, field: Parameter) -> None:
+    choices = f", one of {', '.join(map(str, field.choices))}" if field.kind == "choice" else ""
+    only = f", with {field.shown.when}" if field.shown.when else ""
+    text = f"{field.help}{choices}{only} (default: {field.default})".replace("%", "%%")
+    if field.kind == "flag":
+        parser.add_argument(field.flag, nargs="?", const="true", metavar="BOOL", help=text)
+    elif field.kind in ("texts", "choices"):
+        parser.add_argument(field.flag, nargs="+", action="extend", metavar="TEXT", help=text)
+    else:
+        parser.add_argument(field.flag, metavar="VALUE", help=text)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -93,33 +123,37 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE|-", help="write the whole result as JSON")
 
 
-def _run_paper(paper: Paper, options: argparse.Namespace) -> None:
-    names = [field.name for field in dataclasses.fields(paper.module.Params)]
-    given = {n: v for n in names if (v := getattr(options, n)) is not None}
-    for name, read in paper.module.FILES.items():
-        if name in given and Path(given[name]).is_file():
-            given[name] = read(Path(given[name]))
-    texts = {n: v if isinstance(v, list) else [v] for n, v in given.items()}
-    _deliver(_result(paper, links.listed(from_texts(paper.module.Params, texts))), options)
+def _run_question(options: argparse.Namespace) -> None:
+    given = {}
+    for name, field in fields_of(options.question.params).items():
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if field.shown.file is not None and Path(value).is_file():
+            value = field.shown.file(Path(value))
+        given[name] = value if isinstance(value, list) else [value]
+    _deliver(_result(links.listed(from_texts(options.question.params, given))), options)
 
 
 def _run_link(options: argparse.Namespace) -> None:
-    paper, params = links.parse(options.link)
-    known = catalogue.find(params.model)
+    params, _ = links.parse(options.link)
+    known = catalogue.find(params.model) if hasattr(params, "model") else None
     if known is not None and not known.fingerprint:
         raise ParameterError(
             f"model: {known.id} is not on this machine, and a link does not fetch; "
             f"accepted after: python -m interp_core models --fetch {known.id}"
         )
-    _deliver(_result(paper, params), options)
+    _deliver(_result(params), options)
 
 
-def _result(paper: Paper, params: Any) -> Result:
-    result = stored(paper, params) if getattr(params, "resume", True) else None
-    if result is None or not (result.findings or paper.module.FILES):
-        model = _watch(load_model, params.model)
-        result = _watch(obtain, paper, model, params)
-    return result
+def _result(params: Any) -> Result:
+    """Return the result with what evidence there is, measured now where that is quick."""
+    found = stored(params) if getattr(params, "resume", True) else None
+    _, question = question_of(params)
+    if found is not None and question.quick_evidence <= found.evidence.keys():
+        return found
+    model = _watch(load_model, params.model) if question.on_model else None
+    return _watch(lambda: attach(obtain(model, params), model))
 
 
 def _watch(call: Callable[..., T], *arguments: Any) -> T:
@@ -155,7 +189,7 @@ def _text(result: Result) -> str:
     lines = [f"{name}: {value!r}" for name, value in result.summary.items()]
     lines += ["", "findings:"]
     lines += [
-        f"  {'holds' if f.holds else 'fails'}  {f.claim}: {f.shown} (n = {f.n} {f.of})"
+        f"  {'holds' if f.holds else 'not replicated'}  {f.claim}: {f.shown} (n = {f.n} {f.of})"
         for f in result.findings
     ]
     provenance = result.provenance

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import altair as alt
 import pandas as pd
 
-from interp_core.params import changed
+from interp_core.params import OnModel
 from interp_core.plot import font
+from interp_core.query import changed
 from interp_core.results import Result
 
 Mode = Literal["light", "dark"]
@@ -43,7 +44,7 @@ def parquet(frame: pd.DataFrame) -> bytes:
 
 
 def _spec(chart: alt.TopLevelMixin, mode: Mode) -> dict:
-    from interp_core.charts import theme
+    from interp_core.plot import theme
 
     with alt.theme.enable("none"):
         spec = chart.to_dict()
@@ -69,9 +70,9 @@ def _converter() -> ModuleType:
     return vl_convert
 
 
-def png(chart: alt.TopLevelMixin, mode: Mode = "light") -> bytes:
-    """Return a figure as PNG, at twice the screen's resolution."""
-    return _converter().vegalite_to_png(_spec(chart, mode), scale=2)
+def png(chart: alt.TopLevelMixin, mode: Mode = "light", *, scale: float = 2.0) -> bytes:
+    """Return a figure as PNG, at twice the screen's resolution unless ``scale`` says otherwise."""
+    return _converter().vegalite_to_png(_spec(chart, mode), scale=scale)
 
 
 def svg(chart: alt.TopLevelMixin, mode: Mode = "light") -> bytes:
@@ -104,18 +105,21 @@ def _script(line: str) -> str:
 
 def snippet(result: Result) -> str:
     """Return the Python that makes the same result."""
-    module = result.paper.replace("-", "_")
+    module, on_model = result.paper.replace("-", "_"), isinstance(result.params, OnModel)
     given = {name: getattr(result.params, name) for name in changed(result.params)}
-    model = given.pop("model", "")
+    model = given.pop("model", None)
     arguments = "".join(f"\n    {name}={value!r}," for name, value in given.items())
-    return (
-        "from interp_core import load_model\n"
-        f"from interp_core.papers import {module}\n\n"
-        f"model = load_model({repr(model) if model else ''})\n"
-        f"params = {module}.Params({arguments}{chr(10) if arguments else ''})\n"
-        f"result = {module}.run(model, params)\n"
-        "print(result.summary)\n"
-    )
+    made = f"{module}.{type(result.params).__name__}({arguments}{chr(10) if arguments else ''})"
+    lines = [
+        *(["from interp_core import load_model"] if on_model else []),
+        f"from interp_core.papers import {module}",
+        "",
+        *([f"model = load_model({'' if model is None else repr(model)})"] if on_model else []),
+        f"params = {made}",
+        f"result = {module}.run({'model' if on_model else 'None'}, params)",
+        "print(result.summary)",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def write_folder(result: Result, folder: Path) -> list[Path]:

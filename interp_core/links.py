@@ -4,31 +4,74 @@ from __future__ import annotations
 
 import dataclasses
 from typing import Any
+from urllib.parse import parse_qs
 
+from interp_core.fields import fields_of
 from interp_core.messages import quoted
 from interp_core.models import catalogue
-from interp_core.papers import PAPERS, Paper
-from interp_core.params import ParameterError, from_query, split_link
+from interp_core.params import ParameterError
+from interp_core.query import VIEW, from_texts, split_link
+from interp_core.question import Paper, Question
+from interp_core.registry import BUILT
 
 DEFAULT_PAPER = "logit-lens"
 
 
-def parse(link: str) -> tuple[Paper, Any]:
-    """Return the paper and the parameters that a URL, a path or a query describes.
+def parse(link: str) -> tuple[Any, Any]:
+    """Return the parameters and the view that a URL, a path or a query describes.
 
     A link is not trusted: it may name a model of the list, or one that was loaded on this machine
     by its owner, and never a path.
 
     Raises:
-        ParameterError: When there is no such paper, parameter or model, or a value is not accepted.
+        ParameterError: When there is no such paper, question, parameter or model, or a value is not
+            accepted.
     """
-    path, _ = split_link(link)
+    path, query = split_link(link)
     name = path.strip("/") if path else DEFAULT_PAPER
-    paper = PAPERS.get(name)
-    if paper is None or not paper.built:
-        built = ", ".join(name for name, paper in PAPERS.items() if paper.built)
-        raise ParameterError(f"link: there is no paper {quoted(name)}; accepted: {built}")
-    return paper, check_model(from_query(paper.module.Params, link))
+    if name not in BUILT:
+        raise ParameterError(
+            f"link: there is no paper {quoted(name)}; accepted: {', '.join(BUILT)}"
+        )
+    try:
+        given = parse_qs(query, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError as error:
+        raise ParameterError(f"link: {quoted(query)} is not accepted; {error}") from None
+    return read(BUILT[name], given)
+
+
+def read(paper: Paper, given: dict[str, list[str]]) -> tuple[Any, Any]:
+    """Return the parameters and the view that the keys of a link to a paper describe.
+
+    Raises:
+        ParameterError: See :func:`parse`.
+    """
+    question = paper[given.get("question", [""])[-1]]
+    texts = {k: v for k, v in given.items() if k != "question" and not k.startswith(VIEW)}
+    refuse_others(paper, question, texts)
+    params = from_texts(question.params, texts)
+    if question.on_model:
+        params = check_model(params)
+    view = {k.removeprefix(VIEW): v for k, v in given.items() if k.startswith(VIEW)}
+    return params, question.seen(from_texts(question.view, view, VIEW))
+
+
+def refuse_others(paper: Paper, question: Question, given: dict[str, Any]) -> None:
+    """Raise for a parameter that another question of the paper reads, or that is one's name.
+
+    Raises:
+        ParameterError: Names the questions that read it.
+    """
+    own = fields_of(question.params)
+    for name in (name for name in given if name not in own):
+        readers = [q.name for q in paper.questions if name in fields_of(q.params)]
+        if readers:
+            raise ParameterError(
+                f"{name}: {paper.name} {question.name} does not read it; it is read by "
+                f"{', '.join(readers)}; accepted: {', '.join(own)}"
+            )
+        if name in [q.name for q in paper.questions]:
+            raise ParameterError(f"{name}: it is a question, asked as {paper.name} {name}")
 
 
 def check_model(params: Any) -> Any:
@@ -47,5 +90,5 @@ def check_model(params: Any) -> Any:
 
 def listed(params: Any) -> Any:
     """Return ``params`` with its model under its listed name, whatever the case it was written in."""
-    known = catalogue.find(params.model)
+    known = catalogue.find(params.model) if hasattr(params, "model") else None
     return params if known is None else dataclasses.replace(params, model=known.id)

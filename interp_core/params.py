@@ -7,26 +7,21 @@ value and what is accepted.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import re
-from collections.abc import Collection
-from typing import Annotated, Any, TypeVar, dataclass_transform
-from urllib.parse import parse_qs, urlencode, urlsplit
+from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
 import pydantic
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from interp_core.fields import Parameter, Size, fields_of, param
 from interp_core.messages import one_line, quoted
+from interp_core.models.info import DEFAULT
 
 T = TypeVar("T")
 
 MAX_CHARACTERS = 20_000
 MAX_INDEX = 1_000_000_000
-
-VIEW = "view_"
-"""Prefix of a link's keys that say how a page shows a result; no analysis reads them."""
 
 
 class ParameterError(ValueError):
@@ -45,9 +40,24 @@ def parameters(cls: type[T]) -> type[T]:
             validate(self, *args, **kwargs)
         except pydantic.ValidationError as error:
             raise ParameterError(_one_line(error)) from None
+        _refuse_unread(self)
 
     cls.__init__ = init  # type: ignore[method-assign]
     return cls
+
+
+def reads(params: Any, name: str) -> bool:
+    """Whether ``params`` read the parameter ``name``: a condition on others may leave it unread."""
+    when = fields_of(type(params))[name].shown.when
+    return when is None or when(params)
+
+
+def _refuse_unread(params: Any) -> None:
+    for name, each in fields_of(type(params)).items():
+        if getattr(params, name) != each.default and not reads(params, name):
+            raise ParameterError(
+                f"{name}: it is read only with {each.shown.when}; accepted: {each.default!r}"
+            )
 
 
 def _one_line(error: pydantic.ValidationError) -> str:
@@ -147,94 +157,80 @@ def resolve(span: Span, size: int, name: str, *, keep_last: bool = False) -> lis
     return list(range(start, stop, stride))
 
 
-def to_query(params: Any) -> str:
-    """Return the query string of ``params``: the fields that differ from their defaults."""
-    return urlencode(changed(params), doseq=True)
+def computed_by(params: Any) -> dict[str, Any]:
+    """Return the fields that decide what is computed, by name."""
+    fields = fields_of(type(params)).items()
+    return {name: getattr(params, name) for name, field in fields if field.shown.identity}
 
 
-def changed(params: Any) -> dict[str, str | list[str]]:
-    """Return the fields that differ from their defaults, as text, lists as lists of text."""
-    return {
-        field.name: _as_text(value)
-        for field in dataclasses.fields(params)
-        if (value := getattr(params, field.name)) != _default(field)
-    }
+def fit(params: Any, sizes: Any) -> None:
+    """Check the parameters whose bounds only the model knows (see :class:`fields.Size`).
 
-
-def keep_only(params: T, names: Collection[str]) -> T:
-    """Return ``params`` with every field that is not in ``names`` at its default."""
-    unread = {f.name: _default(f) for f in dataclasses.fields(params) if f.name not in names}  # type: ignore[arg-type]
-    return dataclasses.replace(params, **unread)  # type: ignore[type-var]
-
-
-def _default(field: dataclasses.Field) -> Any:
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
-
-
-def _as_text(value: Any) -> str | list[str]:
-    if isinstance(value, tuple) and len(value) == 3 and isinstance(value[0], int):
-        return show_span(value)
-    if isinstance(value, tuple):
-        return [str(item) for item in value]
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def split_link(link: str) -> tuple[str, str]:
-    """Return the path and the query of a URL, of a path with a query, or of a bare query.
+    ``sizes`` has them as attributes; those that are 0 or not there are not known.
 
     Raises:
-        ParameterError: When it is none of these.
+        ParameterError: When one of them is out of the model's bounds.
     """
-    if not (link.startswith("/") or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", link)):
-        return "", link.removeprefix("?")
-    try:
-        parts = urlsplit(link)
-    except ValueError as error:
-        raise ParameterError(f"link: {quoted(link)} is not accepted; {error}") from None
-    return parts.path, parts.query
+    for name, field in fields_of(type(params)).items():
+        value = getattr(params, name)
+        size = 0 if field.size is None else getattr(sizes, field.size.of, 0)
+        if size and value is not None and reads(params, name):
+            _fit(field, value, size)
 
 
-def from_query(cls: type[T], link: str) -> T:
-    """Return the parameters that a link describes (see :func:`split_link`).
+def _fit(field: Parameter, value: Any, size: int) -> None:
+    if field.kind == "span":
+        resolve(value, size, field.name)
+        return
+    assert field.size is not None
+    last = size if field.size.inclusive else size - 1
+    if value > last:
+        what = field.size.of.removeprefix("n_")
+        first = field.low or 0
+        raise ParameterError(
+            f"{field.name}: {value} is not accepted; this model has {size} {what}, "
+            f"so accepted: {first:g} to {last}"
+        )
 
-    Raises:
-        ParameterError: When a key is unknown, or a value is not accepted.
-    """
-    _, query = split_link(link)
-    try:
-        given = parse_qs(query, keep_blank_values=True, errors="strict", max_num_fields=100)
-    except ValueError as error:
-        raise ParameterError(f"link: {quoted(query)} is not accepted; {error}") from None
-    return from_texts(cls, {k: v for k, v in given.items() if not k.startswith(VIEW)})
 
+@parameters
+class OnModel:
+    """A question that is asked of the reader's model."""
 
-def from_texts(cls: type[T], given: dict[str, list[str]]) -> T:
-    """Return the parameters that named lists of texts describe, as links and flags hold them."""
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    for name in given:
-        if name not in fields:
-            raise ParameterError(
-                f"{one_line(name, 60)}: no such parameter; accepted: {', '.join(fields)}"
-            )
-    return cls(
-        **{
-            name: tuple(values)
-            if isinstance(_default(fields[name]), tuple) and not is_span(fields[name])
-            else values[-1]
-            for name, values in given.items()
-        }
+    base: ClassVar[str]
+    """Path (and question) of its links, set by the paper that asks it."""
+
+    model: str = param(
+        DEFAULT,
+        "Model",
+        "short name, hub id, folder or GGUF",
+        identity=False,
+        control=False,
+        min_length=1,
+        max_length=500,
     )
 
 
-def is_span(field: dataclasses.Field) -> bool:
-    """Whether a field holds a :data:`Span`."""
-    default = _default(field)
-    return isinstance(default, tuple) and len(default) == 3 and isinstance(default[0], int)
+@parameters
+class View:
+    """How a result is shown: no part of what is asked for, but of its link."""
+
+    figure: str = param(
+        "", "Supporting figure", "the one that is shown; the first if none", max_length=60
+    )
 
 
-def describe(cls: type) -> dict[str, str]:
-    """Return each field's one-line description, for help texts."""
-    schema: dict[str, Any] = TypeAdapter(cls).json_schema()["properties"]
-    return {name: entry.get("description", "") for name, entry in schema.items()}
+Layer = Annotated[int, Field(ge=0, le=1000), Size("n_layers")]
+"""A layer of the model."""
+
+HeadNumber = Annotated[int, Field(ge=0, le=1000), Size("n_heads")]
+"""A head's number in its layer."""
+
+Blocks = Annotated[int, Field(ge=1, le=200), Size("n_layers", inclusive=True)]
+"""How many blocks of the model."""
+
+Layers = Annotated[Range, Size("n_layers")]
+"""Some of the model's layers, as a :data:`Span`."""
+
+Positions = Annotated[Range, Size("n_tokens")]
+"""Some of the prompt's positions, as a :data:`Span`."""

@@ -21,8 +21,10 @@ from IPython.display import Markdown
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from interp_core import exports
-from interp_core.charts import theme
-from interp_core.params import changed
+from interp_core.fields import fields_of
+from interp_core.plot import theme
+from interp_core.question import Question, stored
+from interp_core.registry import BUILT
 from interp_core.results import Finding, Result
 
 DEFAULT_APP_URL = "http://localhost:8501"
@@ -74,6 +76,37 @@ def findings(items: Iterable[Finding]) -> Markdown:
     return _html_table(head, rows, [False, False, False, False, True], "lensbook-findings")
 
 
+def paper(name: str) -> Markdown:
+    """A whole page of a paper as it ships: method, and each question's answer, figures and claims."""
+    about = BUILT[name]
+    parts = [f"{about.claim} [{about.reference}]({about.url})", about.method]
+    for question in about.questions:
+        result = stored(question.params())
+        parts.append(f"## {question.label}")
+        parts += ["Not measured yet."] if result is None else _answer(question, result)
+    return Markdown("\n\n".join(parts))
+
+
+def _answer(question: Question, result: Result) -> list[str]:
+    charts = result.own_charts()
+    drawn = [figure(chart, f"{question.name}-{name}").data for name, chart in charts.items()]
+    data = [
+        downloads(f"{question.name}-{n}", f, app_address(result)).data
+        for n, f in result.tables().items()
+    ]
+    sentence = [] if question.sentence is None else [question.sentence(result)]
+    claims = [findings(result.own_findings).data] if result.own_findings else []
+    end = [parameters(result.params).data, provenance({"This result": result}).data]
+    return [*sentence, *drawn, *data, *claims, *end]
+
+
+def parameters(params: Any) -> Markdown:
+    """The parameters of a result: what each is, its value, and its default."""
+    fields = fields_of(type(params)).values()
+    rows = [(f.label, str(getattr(params, f.name)), str(f.default), f.help) for f in fields]
+    return table(pd.DataFrame(rows, columns=["Parameter", "Value", "Default", "Meaning"]))
+
+
 def provenance(results: Mapping[str, Result]) -> Markdown:
     """How each result came about, one column per result under the name it is given."""
     columns = {name: _provenance(result) for name, result in results.items()}
@@ -104,19 +137,18 @@ def downloads(name: str, frame: pd.DataFrame, app: str = "") -> Markdown:
     return _raw_html(f'<p class="lensbook-data">Data of this figure ({count}): {links}{opens}</p>')
 
 
-def app_address(result: Result, **view: str) -> str:
-    """The address that opens the result in the app, drawn as its `view_` keys say."""
-    return _address(result.paper, urlencode(changed(result.params) | view, doseq=True))
-
-
-def app_link(paper: str, query: str, text: str) -> Markdown:
-    """A link that opens a view in the app; usable in a cell or in an inline expression."""
-    return Markdown(f"`{_anchor(_address(paper, query), text)}`{{=html}}")
-
-
-def _address(paper: str, query: str) -> str:
+def app_address(where: Result | str, **view: str) -> str:
+    """The address that opens a result (or a path) in the app, drawn as its `view_` keys say."""
     base = (os.environ.get("LENSBOOK_APP_URL") or DEFAULT_APP_URL).rstrip("/")
-    return f"{base}/{paper}?{query}" if query else f"{base}/{paper}"
+    path = where if isinstance(where, str) else where.link
+    return (
+        f"{base}{path}{'&' if '?' in path else '?'}{urlencode(view)}" if view else f"{base}{path}"
+    )
+
+
+def app_link(where: Result | str, text: str, **view: str) -> Markdown:
+    """A link that opens a view in the app; usable in a cell or in an inline expression."""
+    return Markdown(f"`{_anchor(app_address(where, **view), text)}`{{=html}}")
 
 
 def _anchor(address: str, text: str) -> str:

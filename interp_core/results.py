@@ -9,12 +9,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_type_hints
 
 import altair as alt
 import numpy as np
@@ -22,8 +21,11 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from interp_core import archive
-from interp_core.models.language_model import ModelInfo
-from interp_core.params import to_query
+from interp_core.estimates import Estimate
+from interp_core.models.info import ModelInfo
+from interp_core.query import link
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,26 @@ class Finding:
     of: str
     """What ``n`` counts."""
 
+    criterion: str = ""
+    """What decides whether it holds, where the claim does not say."""
+
+    @classmethod
+    def measured(
+        cls,
+        id: str,
+        claim: str,
+        paper: str,
+        estimate: Estimate,
+        unit: str,
+        *,
+        holds: bool,
+        criterion: str = "",
+    ) -> Self:
+        """Return the finding that an estimate makes."""
+        ci = None if estimate.low is None else (estimate.low, estimate.high)
+        ours, n, of = estimate.value, estimate.n, estimate.of
+        return cls(id, claim, paper, ours, unit, ci, bool(holds), n, of, criterion)
+
     @property
     def shown(self) -> str:
         """``ours`` with its interval and unit, with the digits that it supports."""
@@ -62,6 +84,10 @@ class Finding:
 
         interval = "" if self.ci is None else f" [{show(self.ci[0])}, {show(self.ci[1])}]"
         return f"{show(self.ours)}{interval}{'' if percent else ' ' + self.unit}"
+
+
+Claim = Callable[[Any], "Finding | list[Finding] | None"]
+"""What a result says of a claim; None where it cannot say."""
 
 
 @dataclass(frozen=True)
@@ -83,24 +109,52 @@ class Provenance:
     """Day of the computation, ISO 8601."""
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A chart or a table, drawn from a result alone."""
+
+    name: str
+    draw: Callable[..., alt.TopLevelMixin | pd.DataFrame]
+    """Takes the result, and the fields of the view that it reads as keywords."""
+    label: str = ""
+    """Its name among the figures that are shown one at a time; without one it is always shown."""
+    reads: tuple[str, ...] = ()
+    """Fields of the question's view that it depends on."""
+    live: bool = False
+    """Whether it is drawn of partial results, while they are computed."""
+    when: Callable[[Any], bool] = lambda _: True
+    """Whether a result has it."""
+    picks: tuple[str, ...] = ()
+    """Fields that a click on one of its marks sets: of the view or, with ``opens``, of parameters."""
+    opens: str = ""
+    """The question that a click opens, of the same paper."""
+
+
+@dataclass(frozen=True, eq=False)
 class Result(ABC):
-    """Base of every paper's result, a frozen dataclass with ``params`` and ``provenance``."""
+    """Base of every result, a frozen dataclass with ``params`` and ``provenance``.
+
+    A subclass declares its fields, :meth:`tables` and :attr:`summary`. Its figures and claims, and
+    the names of its paper and question, are those of the question that it answers, which sets them.
+    """
 
     paper: ClassVar[str]
     """The paper's name on the command line, in links and in files."""
+    question: ClassVar[str]
+    """The question's name."""
+    figures: ClassVar[tuple[Figure, ...]] = ()
+    claims: ClassVar[tuple[Claim, ...]] = ()
     version: ClassVar[int] = 1
     """Raised when the same parameters would give other numbers, so that old entries go unread."""
-    reads_model: ClassVar[bool] = True
-    """Whether it depends on the reader's model; results of models trained here do not."""
-    unsaved: ClassVar[frozenset[str]] = frozenset()
-    """Fields that hold another result, kept under a key of its own."""
+
     axes: ClassVar[Mapping[str, str]] = {}
     """The axes of every array, and of tuples that go along; see :func:`archive.check_axes`."""
-    redraws: ClassVar[frozenset[str]] = frozenset()
-    """Parameters that no array depends on: they say how it is read, and it is kept without them."""
 
-    params: Any
-    provenance: Provenance
+    if TYPE_CHECKING:
+        params: Any
+        provenance: Provenance
+    evidence: Mapping[str, Result] = field(default_factory=dict, kw_only=True, repr=False)
+    """Other results that the paper's claims rest on, by name, where they are at hand. Not stored."""
 
     @classmethod
     def data(cls) -> dict[str, str]:
@@ -109,49 +163,73 @@ class Result(ABC):
 
     @classmethod
     def identity(cls) -> dict[str, Any]:
-        """Return what tells this kind's results from others of equal parameters."""
+        """Return what tells this question's results from others of equal parameters."""
         return {
             "paper": cls.paper,
-            "kind": cls.__name__,
+            "question": cls.question,
             "version": cls.version,
             "data": cls.data(),
         }
 
-    @cached_property
     @abstractmethod
-    def frames(self) -> dict[str, pd.DataFrame]:
-        """The numbers as tidy tables."""
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the result's own numbers as tidy tables."""
 
     @property
     @abstractmethod
     def summary(self) -> dict[str, Any]:
-        """The few values that answer the paper's question for this input."""
+        """The few values that answer the question for this input."""
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """The numbers as tidy tables, those of the evidence after the result's own."""
+        return self._with_evidence(lambda result: result.tables())
 
     @property
-    @abstractmethod
     def findings(self) -> list[Finding]:
-        """The paper's claims beside what was measured on this model."""
+        """The paper's claims beside what was measured on this model, here and in the evidence."""
+        return [
+            *self.own_findings,
+            *(f for each in self.evidence.values() for f in each.own_findings),
+        ]
 
-    @abstractmethod
+    @cached_property
+    def own_findings(self) -> list[Finding]:
+        """The claims that this result alone bears on."""
+        found = [claim(self) for claim in self.claims]
+        lists = [each if isinstance(each, list) else [each] for each in found]
+        return [finding for items in lists for finding in items if finding is not None]
+
     def charts(self) -> dict[str, alt.TopLevelMixin]:
-        """The figures, by name."""
+        """Return the figures by name, as they are first seen, those of the evidence last."""
+        return self._with_evidence(lambda result: result.own_charts())
+
+    def own_charts(self, **view: Any) -> dict[str, alt.TopLevelMixin]:
+        """Return the result's own charts, drawn for the fields of a view that each of them reads."""
+        drawn = {
+            figure.name: figure.draw(self, **{n: view[n] for n in figure.reads if n in view})
+            for figure in self.figures
+            if figure.when(self)
+        }
+        return {name: chart for name, chart in drawn.items() if not isinstance(chart, pd.DataFrame)}
+
+    def _with_evidence(self, read: Callable[[Result], dict[str, T]]) -> dict[str, T]:
+        found = dict(read(self))
+        for name, each in self.evidence.items():
+            for key, value in read(each).items():
+                found[f"{key}_{name}" if key in found else key] = value
+        return found
 
     @property
     def link(self) -> str:
         """Path and query that open this result in the app."""
-        query = to_query(self.params)
-        return f"/{self.paper}" + (f"?{query}" if query else "")
-
-    def read_by(self, params: Any) -> Self:
-        """Return this result as ``params`` read it, which ask for the same arrays."""
-        given = {name: getattr(params, name) for name in self.redraws}
-        params = dataclasses.replace(self.params, **given)
-        return self if params == self.params else dataclasses.replace(self, params=params)
+        return link(self.params)
 
     def to_json(self) -> str:
         """Return the whole result as the JSON document that the command line writes."""
         document = {
             "paper": self.paper,
+            "question": self.question,
             "params": dataclasses.asdict(self.params),
             "model": self.provenance.model.id,
             "summary": self.summary,
@@ -163,20 +241,20 @@ class Result(ABC):
             "provenance": dataclasses.asdict(self.provenance),
             "link": self.link,
         }
-        return json.dumps(_plain(document), ensure_ascii=True, allow_nan=False)
+        return json.dumps(archive.jsonable(document), ensure_ascii=True, allow_nan=False)
 
     def to_bytes(self) -> bytes:
         """Return the result as an ``.npz`` archive of its arrays and one JSON text."""
         arrays, texts = {}, {}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if field.name in self.unsaved:
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            if each.name == "evidence":
                 continue
             if isinstance(value, np.ndarray):
-                arrays[field.name] = value
+                arrays[each.name] = value
             else:
-                adapter = TypeAdapter(get_type_hints(type(self))[field.name])
-                texts[field.name] = adapter.dump_python(value, mode="json")
+                adapter = TypeAdapter(get_type_hints(type(self))[each.name])
+                texts[each.name] = adapter.dump_python(value, mode="json")
         file = io.BytesIO()
         archive.pack(file, {"identity": self.identity(), "fields": texts}, arrays)
         return file.getvalue()
@@ -200,23 +278,10 @@ class Result(ABC):
     @classmethod
     def _of(cls, texts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         hints = get_type_hints(cls)
-        fields = {f.name for f in dataclasses.fields(cls)} - cls.unsaved  # type: ignore[arg-type]
+        fields = {each.name for each in dataclasses.fields(cls)} - {"evidence"}
         expected = {name for name in fields if hints[name] is np.ndarray}
         if arrays.keys() != expected or texts.keys() != fields - expected:
             raise ValueError("its fields are not those of its kind")
         kept = {name: TypeAdapter(hints[name]).validate_python(texts[name]) for name in texts}
         archive.check_axes({**kept, **arrays}, cls.axes)
         return cls(**kept, **arrays)
-
-
-def _plain(value: Any) -> Any:
-    """Return ``value`` with numpy scalars as Python's and numbers that JSON lacks as null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

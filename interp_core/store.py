@@ -7,7 +7,6 @@ Whatever else can be computed again is kept in the same way, and counts against 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -22,6 +21,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 
 from interp_core import archive
+from interp_core.params import OnModel, computed_by
 from interp_core.paths import SHIPPED, cache_dir, open_regular, whole
 from interp_core.results import Result
 
@@ -43,12 +43,11 @@ _IN_USE = 3600
 def key(kind: type[Result], params: Any, fingerprint: str) -> str:
     """Return the name under which a result is kept.
 
-    ``fingerprint`` is the model's, for kinds that depend on it; the model's name in ``params`` is
+    ``fingerprint`` is the model's, for questions that are asked of one; its name in ``params`` is
     left out, since the same model may go by several names.
     """
-    fingerprint = fingerprint if kind.reads_model else ""
-    fields = {k: v for k, v in dataclasses.asdict(params).items() if k != "model"}
-    return _digest([kind.identity(), fields, fingerprint])
+    fingerprint = fingerprint if isinstance(params, OnModel) else ""
+    return _digest([kind.identity(), computed_by(params), fingerprint])
 
 
 def get(kind: type[R], params: Any, fingerprint: str) -> R | None:

@@ -1,6 +1,6 @@
-"""Compute the default view's and every preset's result on the default model, and put it where the package ships it.
+"""Compute every result that ships on the default model, and put it where the package has it.
 
-Run after a change that alters numbers: ``python scripts/ship_results.py``.
+Run after a change that alters numbers, by ``make results``.
 """
 
 from __future__ import annotations
@@ -8,21 +8,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from types import ModuleType
+import sys
 
 from interp_core import load_model, store
 from interp_core.models import catalogue
 from interp_core.models.language_model import LanguageModel
-from interp_core.papers import PAPERS
 from interp_core.paths import SHIPPED
-
-
-def ship(module: ModuleType, model: LanguageModel) -> None:
-    """Ship one paper's default view, its presets, and what its findings were measured from."""
-    wanted = [module.Params(), *module.PRESETS.values()]
-    results = [module.run(model, params, findings=False) for params in wanted]
-    for result in [*results, *module.surveys(model)]:
-        store.put(result, SHIPPED / "results" / result.paper)
+from interp_core.query import link
+from interp_core.question import obtain
+from interp_core.registry import BUILT
+from interp_core.results import Result
 
 
 def describe(model: LanguageModel) -> None:
@@ -32,19 +27,29 @@ def describe(model: LanguageModel) -> None:
         fingerprint=model.info.fingerprint,
         n_layers=model.info.n_layers,
         context=model.info.context,
+        n_heads=model.info.n_heads,
     )
     text = json.dumps(dataclasses.asdict(known), indent=1)
     (SHIPPED / "default_model.json").write_text(text + "\n")
 
 
+def compute(model: LanguageModel) -> list[Result]:
+    """Return every result that ships."""
+    results = []
+    for params in (params for paper in BUILT.values() for params in paper.shipped):
+        print(link(params), file=sys.stderr, flush=True)
+        results.append(obtain(model, params, fresh=True))
+    return results
+
+
 def main() -> None:
     """Replace everything that ships."""
     model = load_model()
+    results = compute(model)
     describe(model)
     shutil.rmtree(SHIPPED / "results", ignore_errors=True)
-    for paper in PAPERS.values():
-        if paper.built:
-            ship(paper.module, model)
+    for result in results:
+        store.put(result, SHIPPED / "results" / result.paper)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,32 @@
 """Lensbook, the app: `streamlit run streamlit_app/app.py`."""
 
+from functools import partial
 from pathlib import Path
 
+import home
+import page
 import streamlit as st
-from components.state import address_of
+from address import left_at
 
-from interp_core.papers import PAPERS
+from interp_core.registry import BUILT
 
 st.set_page_config("Lensbook", Path(__file__).with_name("icon.png"), layout="wide")
-home = st.Page("app_pages/home.py", title="Lensbook", icon=":material/home:", default=True)
-built = [paper for paper in PAPERS.values() if paper.built]
-pages = [
-    st.Page(f"app_pages/{paper.stem}.py", title=paper.title, url_path=paper.name) for paper in built
-]
-chosen = st.navigation([home, *pages], position="hidden")
+st.html("<style>.stMainBlockContainer {padding-top: 3.5rem; padding-bottom: 3rem}</style>")
+papers = {
+    name: st.Page(partial(page.draw, paper), title=paper.title, url_path=name)
+    for name, paper in BUILT.items()
+}
+first = st.Page(
+    partial(home.draw, papers),
+    title="Lensbook",
+    icon=":material/home:",
+    default=True,
+    url_path="home",
+)
+chosen = st.navigation([first, *papers.values()], position="hidden")
 with st.sidebar:
-    st.page_link(home)
+    st.page_link(first)
     st.caption("Papers")
-    for paper, page in zip(built, pages, strict=True):
-        st.page_link(page, query_params=address_of(paper))
+    for name, each in papers.items():
+        st.page_link(each, query_params=left_at(BUILT[name]))
 chosen.run()

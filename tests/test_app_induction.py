@@ -21,7 +21,8 @@ def test_the_grid_is_there_at_once_and_a_click_opens_a_head(page, browser, app):
     click_cell(page, "0.91")
     address_has(page, "layer=18")
     address_has(page, "head=6")
-    expect(page.get_by_text(re.compile("L18H6 on this text"))).to_be_visible()
+    address_has(page, "question=attention")
+    expect(page.get_by_text("L18H6: Prefix matching on this text")).to_be_visible()
     says(page, "What L18H6 looks at")
     marks = figure(page).text_content()
     again = browser.new_context().new_page()
@@ -32,28 +33,28 @@ def test_the_grid_is_there_at_once_and_a_click_opens_a_head(page, browser, app):
 
 
 def test_a_text_without_repeats_or_too_short_is_told(page, app):  # noqa: F811
-    page.goto(app + f"{HEADS}?text=a")
+    page.goto(app + f"{HEADS}?question=attention&text=a")
     expect(page.get_by_text("too few to hold a repeat", exact=False)).to_be_visible()
-    open_(page, app + f"{HEADS}?text=Seven+grey+cats+slept+outside&layer=17&head=3")
-    expect(
-        page.get_by_text(re.compile("L17H3 on this text: no token stands twice"))
-    ).to_be_visible()
+    open_(
+        page, app + f"{HEADS}?question=attention&text=Seven+grey+cats+slept+outside&layer=17&head=3"
+    )
+    expect(page.get_by_text(re.compile("L17H3: No token stands twice"))).to_be_visible()
 
 
 def test_an_ablation_has_a_link(page, browser, app):  # noqa: F811
-    open_(page, app + f"{HEADS}?ablate=top-8")
+    open_(page, app + f"{HEADS}?question=ablation")
     says(page, "Loss by position")
     expect(page.get_by_text(re.compile("repeats are no longer predicted"))).to_be_visible()
-    page.goto(app + f"{HEADS}?ablate=L16H0&seeds=2&controls=1")
-    page.get_by_role("button", name="Ablate").click()
+    page.goto(app + f"{HEADS}?question=ablation&ablate=L16H0&seeds=2&controls=1")
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_text(re.compile("Without L16H0, repeats"))).to_be_visible()
     address_has(page, "ablate=L16H0")
 
 
 def test_the_training_slider_moves_the_panels(page, app):  # noqa: F811
-    open_(page, app + f"{HEADS}?train=true")
+    open_(page, app + f"{HEADS}?question=training")
     expect(page.get_by_text(re.compile("phase change")).first).to_be_visible()
-    page.get_by_role("slider", name="Seen at step").focus()
+    page.get_by_role("slider", name="Training step", exact=True).focus()
     page.keyboard.press("Home")
     address_has(page, "view_step=0")
     expect(page.get_by_text("after 0 steps", exact=False).first).to_be_visible()
@@ -61,8 +62,8 @@ def test_the_training_slider_moves_the_panels(page, app):  # noqa: F811
 
 
 def test_training_streams_its_curves_and_can_be_cancelled(page, app):  # noqa: F811
-    page.goto(app + f"{HEADS}?train=true&layers=2&steps=4000&seed=7")
-    page.get_by_role("button", name="Train").click()
+    page.goto(app + f"{HEADS}?question=training&toys=2&steps=4000&seed=7")
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_text(re.compile(r"training .* \d+ of \d+: \d+ s"))).to_be_visible()
     expect(figure(page)).to_be_visible()
     page.get_by_role("button", name="Cancel").click()

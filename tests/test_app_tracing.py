@@ -25,7 +25,7 @@ def test_the_default_trace_is_there_at_once_with_findings(page, app):  # noqa: F
 def test_a_trace_has_a_link_that_opens_the_same_trace(page, browser, app):  # noqa: F811
     open_(page, app + SMALL)
     says(page, "Japan*")
-    page.get_by_role("slider", name="Window (blocks)").focus()
+    page.get_by_role("slider", name="Window").focus()
     page.keyboard.press("ArrowRight")
     address_has(page, "window=11")
     expect(page.get_by_text(re.compile("11 blocks")).first).to_be_visible()
@@ -60,10 +60,10 @@ def test_an_edit_is_seen_by_who_made_it_alone(page, browser, app):  # noqa: F811
         page,
         app
         + f"{TRACE}?prompt=Our+tickets+for+the+Eiffel+Tower+were+the+best+part+of+our+weekend+in"
-        "&subject=the+Eiffel+Tower&edit=true&new_object=Rome",
+        "&subject=the+Eiffel+Tower&question=edit&new_object=Rome",
     )
     expect(page.get_by_text("What the model writes")).to_be_visible()
-    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    expect(page.get_by_text("The loaded model stays as it is")).to_be_visible()
     other = browser.new_context().new_page()
     open_(
         other,
@@ -72,6 +72,7 @@ def test_an_edit_is_seen_by_who_made_it_alone(page, browser, app):  # noqa: F811
     )
     says(other, "·Paris")
     other.context.close()
-    page.get_by_role("button", name="Undo").click()
-    expect(page.get_by_role("button", name="Apply")).to_be_visible()
-    assert "edit=true" not in page.evaluate("location.href")
+    page.get_by_text("Trace", exact=True).click()
+    says(page, "Where restoring brings back")
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(re.compile("^Our tickets"))
+    assert "question=edit" not in page.evaluate("location.href")

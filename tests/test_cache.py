@@ -18,15 +18,23 @@ import numpy as np
 import pytest
 
 from interp_core import archive, paths, store
-from interp_core.papers import PAPERS, induction_heads, logit_lens, stored
-from interp_core.papers.causal_tracing import facts, moment
+from interp_core.papers import causal_tracing, logit_lens
+from interp_core.papers.causal_tracing import facts
+from interp_core.papers.causal_tracing.compute import key_covariance
+from interp_core.papers.induction_heads.compute import composition
 from interp_core.papers.logit_lens import Params
 from interp_core.params import ParameterError
 from interp_core.paths import SHIPPED, cache_dir
+from interp_core.question import stored
+from interp_core.registry import BUILT
 from interp_core.results import Result
 from interp_core.runtime import on_compute_thread
 
-KINDS = {kind.__name__: kind for kind in Result.__subclasses__() if kind.__module__[:6] == "interp"}
+QUESTIONS = {
+    (paper.name, question.name): question
+    for paper in BUILT.values()
+    for question in paper.questions
+}
 CAT, DOG = Params(prompt="the cat", top_k=2), Params(prompt="the dog", top_k=2)
 
 
@@ -101,7 +109,7 @@ def of_moments(header, arrays) -> None:
 
 
 def of_another_kind(header, arrays) -> None:
-    header["identity"]["kind"] = "Survey"
+    header["identity"]["question"] = "prompts"
 
 
 def of_another_model(header, arrays) -> None:
@@ -176,23 +184,24 @@ def test_an_array_is_as_long_as_its_file():
             archive.unpack(io.BytesIO(data))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", QUESTIONS)
 def test_every_array_has_its_axes(name):
-    kind = KINDS[name]
+    kind = QUESTIONS[name].result
     hints = get_type_hints(kind)
-    fields = {field.name for field in dataclasses.fields(kind)} - kind.unsaved
+    fields = {field.name for field in dataclasses.fields(kind)} - {"evidence"}
     assert {field for field in fields if hints[field] is np.ndarray} <= kind.axes.keys() <= fields
 
 
-@pytest.mark.parametrize("paper", [paper for paper in PAPERS.values() if paper.built])
+@pytest.mark.parametrize("paper", BUILT.values(), ids=lambda paper: paper.name)
 def test_what_ships_is_found_under_its_name(paper):
-    for params in (paper.module.Params(), *paper.module.PRESETS.values()):
-        found = stored(paper, params)
-        assert found is not None and found.findings
+    for params in paper.shipped:
+        found = stored(params)
+        assert found is not None and found.params == params and found.findings
     files = sorted((SHIPPED / "results" / paper.name).iterdir())
     for file in files:
         identity = archive.unpack(io.BytesIO(file.read_bytes()))[0]["identity"]
-        result = KINDS[identity["kind"]].from_bytes(file.read_bytes())
+        kind = QUESTIONS[identity["paper"], identity["question"]].result
+        result = kind.from_bytes(file.read_bytes())
         assert store._key_of(result) == file.stem
     assert len(files) > 5 and not list(cache_dir("results").rglob("*.npz"))
 
@@ -201,9 +210,9 @@ def test_what_ships_is_found_under_its_name(paper):
 
 
 DATA = {
-    "facts.json": {"Trace", "Average", "Edit", "EditScores"},
-    "prompts.json": {"Survey", "EditScores"},
-    "manual.txt.gz": {"InContext"},
+    "facts.json": {"trace", "average", "edit", "scores"},
+    "prompts.json": {"prompts", "scores"},
+    "manual.txt.gz": {"context"},
 }
 
 
@@ -225,16 +234,17 @@ def other_data(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", DATA)
 def test_keys_hold_the_data_that_results_rest_on(name, other_data):
     def keys() -> dict[str, str]:
-        return {name: store.key(kind, CAT, "model") for name, kind in KINDS.items()}
+        asked = QUESTIONS.values()
+        return {each.name: store.key(each.result, each.params(), "model") for each in asked}
 
     before = keys()
     other_data(name)
     after = keys()
-    assert {kind for kind in KINDS if after[kind] != before[kind]} == DATA[name]
+    assert {asked for asked in before if after[asked] != before[asked]} == DATA[name]
 
 
 def test_results_on_other_data_are_not_served_under_any_name(other_data):
-    trace = stored(PAPERS["causal-tracing"], PAPERS["causal-tracing"].module.Params())
+    trace = stored(causal_tracing.Params())
     store.put(trace)
     old = path_of(trace)
     assert kept(trace) is not None
@@ -263,12 +273,12 @@ def test_a_set_of_facts_is_the_one_of_its_name(tmp_path):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(moment, "TEXTS", 4)
-    monkeypatch.setattr(moment, "LENGTH", 12)
+    monkeypatch.setattr(key_covariance, "TEXTS", 4)
+    monkeypatch.setattr(key_covariance, "LENGTH", 12)
 
 
 def second(model, layer: int) -> np.ndarray:
-    return on_compute_thread(lambda: moment.second_moment(model, layer, "auto", 0))()
+    return on_compute_thread(lambda: key_covariance.second_moment(model, layer, "auto", 0))()
 
 
 def test_second_moments_are_of_a_layer_and_a_precision(tiny, small, monkeypatch, caplog):
@@ -289,7 +299,7 @@ def test_second_moments_are_of_a_layer_and_a_precision(tiny, small, monkeypatch,
 
 def test_copying_scores_are_kept_of_a_model(tiny):
     model = tiny("gpt2")
-    copying = on_compute_thread(lambda: induction_heads.circuits.kept_copying(model))
+    copying = on_compute_thread(lambda: composition.kept_copying(model))
     first = copying()
     (file,) = cache_dir("copying").iterdir()
     np.testing.assert_array_equal(copying(), first)
@@ -353,14 +363,15 @@ def test_no_limit_hides_what_ships(results, monkeypatch):
     monkeypatch.setattr(store, "LIMIT", 0)
     store.put(results[0])
     assert kept(results[0]) is None
-    assert stored(PAPERS["logit-lens"], Params()).findings
+    assert stored(Params()).findings
 
 
 WRITER = """
 import dataclasses, sys
 from interp_core import store
-from interp_core.papers import PAPERS, logit_lens, stored
-result = stored(PAPERS["logit-lens"], logit_lens.Params())
+from interp_core.papers import logit_lens
+from interp_core.question import stored
+result = stored(logit_lens.Params())
 logit_lens.LogitLens.to_bytes = lambda self: b"x" * 500
 print(flush=True)
 input()

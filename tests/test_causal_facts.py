@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,11 +13,23 @@ import numpy as np
 import pytest
 from conftest import CONVERTED
 
+from interp_core import links, store
+from interp_core.fields import fields_of
 from interp_core.papers import causal_tracing
-from interp_core.papers.causal_tracing import Average, Params, Trace, average, facts, trace
+from interp_core.papers.causal_tracing import (
+    PAPER,
+    Average,
+    AverageParams,
+    EditParams,
+    Params,
+    ScoresParams,
+    Trace,
+    facts,
+)
+from interp_core.papers.causal_tracing.compute import average, trace
+from interp_core.papers.causal_tracing.compute.subject import guess, locate
 from interp_core.papers.causal_tracing.facts import Fact
 from interp_core.papers.causal_tracing.params import MAX_TOKENS
-from interp_core.papers.causal_tracing.subject import guess, locate
 from interp_core.params import ParameterError
 from interp_core.runtime import on_compute_thread
 from interp_core.tokens import Tokenizer
@@ -60,7 +73,7 @@ def test_a_file_of_known_facts(tmp_path):
     assert facts.read(written(tmp_path, json.dumps([RECORD, other], indent=4))) == name
     assert facts.read(written(tmp_path, [other, RECORD])) != name
     assert facts.read(written(tmp_path, [RECORD])) != name
-    assert Params(facts=name).facts == name
+    assert AverageParams(facts=name).facts == ScoresParams(facts=name).facts == name
 
 
 def test_a_file_of_counterfact(tmp_path):
@@ -188,8 +201,11 @@ def test_subjects_are_guessed():
     assert refusal(guess, "nothing here").startswith("subject: ")
 
 
+BOB = {"prompt": "Bob is in the", "subject": "Bob"}
+
+
 def located(model, **changes):
-    return locate(model, Params(**{"prompt": "Bob is in the", "subject": "Bob", **changes}))
+    return locate(model, Params(**{**BOB, **changes}))
 
 
 def test_subjects_are_found_as_tokens(tiny):
@@ -226,7 +242,7 @@ BAD_SUBJECTS = {
 def test_bad_subjects_are_named(tiny, case):
     changes, message = BAD_SUBJECTS[case]
     assert message in refusal(located, tiny("llama"), **changes)
-    params = Params(**{"prompt": "Bob is in the", "subject": "Bob", **changes})
+    params = Params(**{**BOB, "window": 2, **changes})
     assert message in refusal(causal_tracing.run, tiny("llama"), params, findings=False)
 
 
@@ -259,8 +275,10 @@ BAD_PARAMS = {
 
 @pytest.mark.parametrize("name", BAD_PARAMS)
 def test_bad_parameters_are_named(name):
-    for value in BAD_PARAMS[name]:
-        assert refusal(Params, **{name: value}).startswith(f"{name}: "), value
+    classes = [q.params for q in PAPER.questions if name in fields_of(q.params)]
+    assert classes
+    for cls, value in product(classes, BAD_PARAMS[name]):
+        assert refusal(cls, **{name: value}).startswith(f"{name}: "), (cls, value)
 
 
 def test_the_released_code_s_words_for_kinds():
@@ -270,24 +288,37 @@ def test_the_released_code_s_words_for_kinds():
     assert Params(kinds=["sever_mlp"]).kinds == ("sever_mlp",)
 
 
-BAD_FOR_MODEL = {
-    "window": ({"window": 4}, "window: 4 is not accepted; this model has 3 blocks"),
+BAD_TRACES = {
+    "window": ({"window": 4}, "window: 4 is not accepted; this model has 3 layers"),
     "layers": ({"layers": "0:9"}, "layers: 0:9 is not accepted; this has 3"),
     "positions": ({"positions": "0:99"}, "positions: 0:99"),
     "swap": ({"corruption": "swap"}, "swap: it is empty"),
     "swap's length": ({"corruption": "swap", "swap": "Robert"}, "swap: the prompt has"),
     "swap's own": ({"corruption": "swap", "swap": "Bob"}, "swap: it is the same prompt"),
     "foil": ({"metric": "logit_difference"}, "foil: it is empty"),
-    "facts": ({"facts": "0123456789abcdef"}, "facts: the set '0123456789abcdef' is not on"),
-    "layer": ({"edit": True, "layer": 3, "new_object": "x"}, "layer: 3 is not accepted"),
-    "new_object": ({"edit": True, "layer": 1}, "new_object: it is empty"),
+}
+BAD_FOR_MODEL = {
+    **{
+        case: (Params(**{**BOB, "window": 2, **changes}), said)
+        for case, (changes, said) in BAD_TRACES.items()
+    },
+    "facts": (
+        AverageParams(facts="0123456789abcdef", window=2),
+        "facts: the set '0123456789abcdef' is not on",
+    ),
+    "facts to edit": (
+        ScoresParams(facts="0123456789abcdef"),
+        "facts: the set '0123456789abcdef' is not on",
+    ),
+    "layer": (EditParams(layer=3, new_object="x", **BOB), "layer: 3 is not accepted"),
+    "layer of scores": (ScoresParams(layer=3), "layer: 3 is not accepted"),
+    "new_object": (EditParams(layer=1, new_object="", **BOB), "new_object: it is empty"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_FOR_MODEL)
 def test_parameters_that_do_not_fit_the_model_are_named(tiny, case):
-    changes, message = BAD_FOR_MODEL[case]
-    params = Params(**{"prompt": "Bob is in the", "subject": "Bob", "window": 2, **changes})
+    params, message = BAD_FOR_MODEL[case]
     assert refusal(causal_tracing.run, tiny("llama"), params, findings=False).startswith(message)
 
 
@@ -319,7 +350,7 @@ def known_set(model, folder: Path, end: str = " ", wrong: int = 2) -> tuple[str,
 
 
 def averaged(model, name: str, **changes) -> Average:
-    params = Params(facts=name, **{**AVERAGED, **changes})
+    params = AverageParams(facts=name, **{**AVERAGED, **changes})
     return causal_tracing.run(model, params, findings=False)
 
 
@@ -343,7 +374,7 @@ def test_averages_are_of_the_traces(tiny, tmp_path, name):
     result = averaged(model, digest)
     assert result.prompts == tuple(record["prompt"] for record in right)
     assert (result.n_wrong, result.n_unusable) == (2, 1)
-    params = Params(facts=digest, **AVERAGED)
+    params = AverageParams(facts=digest, **AVERAGED)
     traces = [
         causal_tracing.run(model, average.of_fact(model, params, fact), findings=False)
         for fact in facts.load(digest)[3:]
@@ -391,7 +422,7 @@ def test_an_average_follows_what_the_model_says(tiny, tmp_path):
     knows = on_compute_thread(average.knows)
     for end in ("", " "):
         digest, _ = known_set(model, tmp_path, end=end)
-        params = Params(facts=digest, **AVERAGED)
+        params = AverageParams(facts=digest, **AVERAGED)
         for fact in facts.load(digest)[3:]:
             asked = average.of_fact(model, params, fact)
             one = causal_tracing.run(model, asked, findings=False)
@@ -408,7 +439,7 @@ class Killed(Exception):
 def test_an_interrupted_average_goes_on_where_it_was(tiny, tmp_path, monkeypatch):
     model = tiny("qwen2")
     digest, right = known_set(model, tmp_path)
-    calls, whole = [], trace.run
+    calls, whole = [], trace.inputs  # called once by every trace
     dies = len(right) // 2
 
     def counted(model, params):
@@ -417,7 +448,7 @@ def test_an_interrupted_average_goes_on_where_it_was(tiny, tmp_path, monkeypatch
             raise Killed
         return whole(model, params)
 
-    monkeypatch.setattr(trace, "run", counted)
+    monkeypatch.setattr(trace, "inputs", counted)
     with pytest.raises(Killed):
         averaged(model, digest)
     resumed = averaged(model, digest)
@@ -427,7 +458,8 @@ def test_an_interrupted_average_goes_on_where_it_was(tiny, tmp_path, monkeypatch
     fresh = averaged(model, digest, resume=False)
     assert len(calls) == 2 * len(right) + 1
     np.testing.assert_array_equal(fresh.effect, resumed.effect)
-    assert fresh.params == resumed.params  # resume changes no number, so no key
+    keys = {store.key(Average, each.params, model.info.fingerprint) for each in (fresh, resumed)}
+    assert len(keys) == 1  # resume changes no number, so no key
     limited = averaged(model, digest, limit=2)
     assert limited.prompts == resumed.prompts[:2] and len(calls) == 2 * len(right) + 1
     np.testing.assert_array_equal(limited.effect, resumed.effect[:2])
@@ -443,8 +475,12 @@ def test_a_set_that_the_model_does_not_know_is_refused(tiny, tmp_path):
 
 @pytest.mark.parametrize("changes", [{"corruption": "swap"}, {"metric": "logit_difference"}])
 def test_an_average_names_what_a_set_of_facts_cannot_have(tiny, tmp_path, changes):
-    """It must not say that swap or foil is empty when it was given: averages do not read them."""
+    """It must not say that swap or foil is empty: averages do not read them."""
     digest, _ = known_set(tiny("llama"), tmp_path)
-    said = refusal(averaged, tiny("llama"), digest, swap="Tim", foil="a", **changes)
+    said = refusal(averaged, tiny("llama"), digest, **changes)
     assert said.startswith(next(iter(changes)))
     assert "it is empty" not in said
+    for name in ("swap", "foil"):
+        assert refusal(averaged, tiny("llama"), digest, **{name: "Tim"}).startswith(f"{name}: ")
+        said = refusal(links.parse, f"/causal-tracing?question=average&{name}=Tim")
+        assert said.startswith(f"{name}: ") and "it is read by trace" in said

@@ -13,7 +13,8 @@ import pytest
 from conftest import CHECKPOINTS
 
 from interp_core.papers import causal_tracing
-from interp_core.papers.causal_tracing import Params, Trace, sweep, trace
+from interp_core.papers.causal_tracing import Params, Trace
+from interp_core.papers.causal_tracing.compute import sweep, trace
 from interp_core.papers.causal_tracing.params import window_of
 from interp_core.residual import Site
 from interp_core.runtime import Cancelled, on_compute_thread, submit

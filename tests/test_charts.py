@@ -12,13 +12,13 @@ import pytest
 import vl_convert
 
 from interp_core import exports
-from interp_core.charts import logit_lens as charts
-from interp_core.charts import theme
-from interp_core.charts.parts import shown
+from interp_core.fields import fields_of
 from interp_core.papers import logit_lens
-from interp_core.papers.logit_lens.survey import SurveyParams
+from interp_core.papers.logit_lens import figures, figures_grid, figures_layers
+from interp_core.papers.logit_lens.params import LensView
+from interp_core.plot import shown, theme
 
-COLOURS = ("probability", "entropy", "kl", "rank", "cross_entropy")
+COLOURS = fields_of(LensView)["colour"].choices
 MADE_VISIBLE = {
     "<script>alert(1)</script>": "<script>alert(1)</script>",
     "שלום": "שלום",
@@ -74,7 +74,7 @@ def made_up(provenance, n: int, blocks: int) -> logit_lens.LogitLens:
     )
 
 
-def made_up_survey(provenance, blocks: int) -> logit_lens.Survey:
+def made_up_averages(provenance, blocks: int) -> logit_lens.Averages:
     rng = np.random.default_rng(0)
     curves = {
         name: np.sort(rng.random((blocks + 1, 3)), axis=1)[:, [1, 0, 2]]
@@ -82,17 +82,20 @@ def made_up_survey(provenance, blocks: int) -> logit_lens.Survey:
     }
     curves["kl"][0] = 100, 99, 101
     layers, settled = np.arange(-1, blocks), np.zeros(48)
-    return logit_lens.Survey(
-        SurveyParams(), provenance, (), 48, 603, layers, crystallisation=settled, **curves
+    params = logit_lens.PromptsParams()
+    return logit_lens.Averages(
+        params, provenance, (), 48, 603, layers, crystallisation=settled, **curves
     )
 
 
 def every_chart(result) -> dict[str, alt.TopLevelMixin]:
-    result = dataclasses.replace(result, survey=made_up_survey(result.provenance, 30))
-    last = int(result.positions[-1])
-    more = {f"grid {colour}": charts.grid(result, colour) for colour in COLOURS}
-    more["rank"] = charts.trajectories(result, last, "rank")
-    return charts.charts(result) | more
+    averages = made_up_averages(result.provenance, 30)
+    result = dataclasses.replace(result, evidence={"prompts": averages})
+    more = {f"grid {c}": result.own_charts(colour=c)["grid"] for c in COLOURS}
+    more["rank"] = result.own_charts(scale="rank")["trajectories"]
+    found = result.charts()
+    assert set(figures_layers.STATISTICS) < set(found)
+    return found | more
 
 
 def spec_of(chart) -> dict:
@@ -151,21 +154,23 @@ def test_largest_case_is_bounded_and_says_so(largest):
     for name, chart in every_chart(largest).items():
         marks = sum(len(rows) for _, rows in views(spec_of(chart)))
         assert marks <= theme.MAX_MARKS, f"{name} draws {marks} marks"
-    where, text = charts.window(largest)
+    where, text = figures_grid.window(largest)
     assert not text and largest.positions[where][-1] == 1023
     count = len(largest.positions[where])
-    assert f"Showing {count} of 1,024 positions" in charts.grid(largest).to_dict()["description"]
+    assert (
+        f"Showing {count} of 1,024 positions" in figures_grid.grid(largest).to_dict()["description"]
+    )
 
 
 def test_everything_is_shown_where_it_fits(small):
-    assert charts.window(small) == (slice(None), True)
-    (_, rows), *_ = views(spec_of(charts.grid(small)))
+    assert figures_grid.window(small) == (slice(None), True)
+    (_, rows), *_ = views(spec_of(figures_grid.grid(small)))
     assert len(rows) == small.kl.size
 
 
 def test_odd_tokens_survive_and_stay_apart(small):
     result = made_up(small.provenance, 2 * len(ODD), 2)
-    spec = spec_of(charts.grid(result))
+    spec = spec_of(figures_grid.grid(result))
     (tiles, rows), *_ = views(spec)
     assert len({row["left"] for row in rows}) == len(result.positions)
     assert {row["input"] for row in rows} == set(MADE_VISIBLE.values())
@@ -184,7 +189,7 @@ def test_shown_leaves_ordinary_text_alone():
 
 
 def test_a_click_names_a_cell(small):
-    spec = spec_of(charts.grid(small))
+    spec = spec_of(figures_grid.grid(small))
     (cell,) = [param for param in spec["params"] if param["name"] == "cell"]
     assert cell["select"] == {"type": "point", "fields": ["layer", "position"]}
     (_, rows), *_ = views(spec)
@@ -193,49 +198,50 @@ def test_a_click_names_a_cell(small):
 
 
 def test_layers_run_from_the_embedding_up_to_the_output(small):
-    (tiles, _), *_ = views(spec_of(charts.grid(small)))
+    (tiles, _), *_ = views(spec_of(figures_grid.grid(small)))
     assert tiles["encoding"]["y"]["scale"]["domain"] == ["2 (output)", "1", "0", "embed"]
     branch = dataclasses.replace(small.params, stream="mlp_out")
-    (tiles, _), *_ = views(spec_of(charts.grid(dataclasses.replace(small, params=branch))))
+    (tiles, _), *_ = views(spec_of(figures_grid.grid(dataclasses.replace(small, params=branch))))
     assert tiles["encoding"]["y"]["scale"]["domain"][0] == "2"
 
 
 def test_unknown_next_token_has_no_surprisal(small):
-    (_, rows), *_ = views(spec_of(charts.grid(small, "cross_entropy")))
+    (_, rows), *_ = views(spec_of(figures_grid.grid(small, "cross_entropy")))
     last = int(small.positions[-1])
     assert all((row["cross_entropy"] is None) == (row["position"] == last) for row in rows)
 
 
 def test_bars_of_attribution_add_up(small):
     for target in ("final top", "o"):
-        spec = spec_of(charts.attribution(small, 2, target))
+        spec = spec_of(figures.attribution(small, 2, target))
         bars = [row for _, rows in views(spec) for row in rows]
         logit = small.attribution_logit[0 if target == "final top" else 1, 2]
         assert sum(bar["logit"] for bar in bars) == pytest.approx(logit, abs=1e-3)
         assert {bar["component"] for bar in bars} == set(theme.COMPONENTS)
     still = small.attribution.copy()
     still[:, -1] = 0
-    unbiased = charts.attribution(dataclasses.replace(small, attribution=still), 2)
+    unbiased = figures.attribution(dataclasses.replace(small, attribution=still), 2)
     assert "norm bias" not in json.dumps(spec_of(unbiased))
 
 
 def test_a_token_followed_twice_is_one_line(small):
     top = small.final_top[2:3]
-    (_, rows), *_ = views(spec_of(charts.trajectories(dataclasses.replace(small, watched=top), 2)))
+    (_, rows), *_ = views(spec_of(figures.trajectories(dataclasses.replace(small, watched=top), 2)))
     names = {row["target"] for row in rows}
     assert len(rows) == len(names) * len(small.layers)
     assert sum("output's top" in name and "watched" in name for name in names) == 1
 
 
 def test_embedding_does_not_flatten_the_curve_and_is_told(small):
-    chart = charts.survey_charts(made_up_survey(small.provenance, 30))["kl"]
+    chart = made_up_averages(small.provenance, 30).charts()["kl"]
     assert "off the scale, at 100 nats" in spec_of(chart)["description"]
     assert all(row["layer"] >= 0 for _, rows in views(spec_of(chart)) for row in rows)
 
 
 def test_one_token_has_every_figure(tiny):
     result = logit_lens.run(tiny("gpt2"), logit_lens.Params(prompt="a"), findings=False)
-    for chart in charts.charts(result).values():
+    assert set(result.charts()) == {"grid", "trajectories", "attribution", "layers"}
+    for chart in result.charts().values():
         vl_convert.vegalite_to_vega(spec_of(chart))
 
 

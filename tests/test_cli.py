@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -16,28 +17,42 @@ import pandas as pd
 import pytest
 from conftest import REFERENCE
 
-from interp_core import cli, load_model
+from interp_core import cli, load_model, question
+from interp_core.fields import fields_of
 from interp_core.models import catalogue
-from interp_core.papers import PAPERS, stored
-from interp_core.papers.logit_lens import PRESETS, Params, compute
-from interp_core.params import to_query
+from interp_core.papers import causal_tracing, induction_heads
+from interp_core.papers.logit_lens import PRESETS, Params, PromptsParams
+from interp_core.query import link, to_query
+from interp_core.question import run as compute
+from interp_core.question import stored
+from interp_core.registry import BUILT, PAPERS
 
 EIFFEL = "The Eiffel Tower is located in the city of"
-KEYS = {"paper", "params", "model", "summary", "findings", "frames", "provenance", "link"}
-FRAMES = {"grid", "cells", "tokens", "watched", "attribution", "layers", "survey"}
-FINDING = {"id", "claim", "paper", "ours", "unit", "ci", "holds", "n", "of"}
+KEYS = {
+    "paper",
+    "question",
+    "params",
+    "model",
+    "summary",
+    "findings",
+    "frames",
+    "provenance",
+    "link",
+}
+FRAMES = {"grid", "cells", "tokens", "watched", "attribution", "layers", "averages"}
+FINDING = {"id", "claim", "paper", "ours", "unit", "ci", "holds", "n", "of", "criterion"}
 
 
 @pytest.fixture
 def run(capsys, monkeypatch):
     """Run a command in this process; return its status, output and errors."""
-    survey = compute._survey
 
-    def only_of_tiny_models(model):
-        assert model.info.id != catalogue.DEFAULT, "run scripts/ship_results.py"
-        return survey(model)
+    def only_of_tiny_models(model, params):
+        averages = isinstance(params, PromptsParams)
+        assert not (averages and model.info.id == catalogue.DEFAULT), "run scripts/ship_results.py"
+        return compute(model, params)
 
-    monkeypatch.setattr(compute, "_survey", only_of_tiny_models)
+    monkeypatch.setattr(question, "run", only_of_tiny_models)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         try:
@@ -54,11 +69,12 @@ def test_the_eiffel_prompt_as_json(run):
     assert (status, err) == (0, "")
     result = json.loads(out)
     assert set(result) == KEYS and set(result["frames"]) == FRAMES
-    assert result["paper"] == "logit-lens" and result["model"] == catalogue.DEFAULT
+    assert (result["paper"], result["question"]) == ("logit-lens", "lens")
+    assert result["model"] == catalogue.DEFAULT
     assert result["summary"]["final_token"] == " Paris"
     assert result["summary"]["final_probability"] == pytest.approx(0.70, abs=0.01)
     assert result["params"]["prompt"] == EIFFEL and set(result["params"]) == set(vars(Params()))
-    shipped = stored(PAPERS["logit-lens"], Params()).findings
+    shipped = stored(Params()).findings
     assert [f["id"] for f in result["findings"]] == [f.id for f in shipped] != []
     assert all(set(finding) == FINDING for finding in result["findings"])
     last = [row for row in result["frames"]["grid"] if row["layer"] == 29 and row["rank"] == 0][-1]
@@ -93,9 +109,9 @@ def test_a_new_prompt_is_computed_on_the_default_model(run):
 def test_text_for_people(run):
     status, out, err = run("logit-lens")
     assert (status, err) == (0, "") and "final_token: ' Paris'" in out
-    holds = [finding.holds for finding in stored(PAPERS["logit-lens"], Params()).findings]
+    holds = [finding.holds for finding in stored(Params()).findings]
     assert out.count("\n  holds  ") == sum(holds) > 0
-    assert out.count("\n  fails  ") == len(holds) - sum(holds) > 0
+    assert out.count("\n  not replicated  ") == len(holds) - sum(holds) > 0
     assert "link: /logit-lens" in out and catalogue.DEFAULT in out
 
 
@@ -168,7 +184,7 @@ VALUES = {
 
 def test_every_field_is_a_flag(run, monkeypatch):
     assert set(VALUES) == {field.name for field in dataclasses.fields(Params)}
-    monkeypatch.setattr(cli, "_result", lambda paper, params: params)
+    monkeypatch.setattr(cli, "_result", lambda params: params)
     monkeypatch.setattr(cli, "_deliver", lambda params, options: print(to_query(params)))
     for name, values in VALUES.items():
         status, out, err = run("logit-lens", f"--{name.replace('_', '-')}", *values)
@@ -176,8 +192,60 @@ def test_every_field_is_a_flag(run, monkeypatch):
         given = values[0] if name not in ("watch",) else tuple(values)
         assert out.strip() == to_query(Params(**{name: given})) != ""
     assert run("logit-lens", "--chat")[1].strip() == "chat=true"
-    _, help_, _ = run("logit-lens", "--help")
+    _, help_, _ = run("logit-lens", "lens", "--help")
     assert all(f"--{name.replace('_', '-')}" in help_ for name in VALUES)
+    _, help_, _ = run("logit-lens", "--help")
+    assert all(question.name in help_ for question in BUILT["logit-lens"].questions)
+
+
+@pytest.mark.parametrize("paper", BUILT.values(), ids=lambda paper: paper.name)
+def test_every_field_of_every_question_is_a_flag(run, paper):
+    for each in paper.questions:
+        status, help_, _ = run(paper.name, each.name, "--help")
+        assert status == 0
+        for field in fields_of(each.params).values():
+            assert f"{field.flag} " in help_ or f"{field.flag}]" in help_, field.name
+
+
+@pytest.mark.parametrize(
+    ("words", "params"),
+    [
+        (["causal-tracing"], causal_tracing.Params()),
+        (["causal-tracing", "trace"], causal_tracing.Params()),
+        (["causal-tracing", "edit", "--layer", "3"], causal_tracing.EditParams(layer=3)),
+        (["causal-tracing", "scores", "--limit=8"], causal_tracing.ScoresParams(limit=8)),
+        (["induction-heads", "--seeds", "3"], induction_heads.Params(seeds=3)),
+        (["induction-heads", "ablation"], induction_heads.AblationParams()),
+        (
+            ["induction-heads", "training", "--toys", "2", "--resume=false"],
+            induction_heads.TrainingParams(toys=("2",), resume=False),
+        ),
+        (
+            ["induction-heads", "attention", "--layer", "1", "--head", "2", "--bos", "false"],
+            induction_heads.AttentionParams(layer=1, head=2, bos=False),
+        ),
+    ],
+)
+def test_a_question_is_asked_by_its_name_and_the_first_by_none(run, monkeypatch, words, params):
+    monkeypatch.setattr(cli, "_result", lambda params: params)
+    monkeypatch.setattr(cli, "_deliver", lambda params, options: print(repr(params)))
+    assert run(*words) == (0, f"{params!r}\n", "")
+    assert run("link", link(params)) == (0, f"{params!r}\n", "")
+
+
+def test_a_question_without_a_model_loads_none(run, monkeypatch, tmp_path):
+    """What ships is shown; what does not is trained on no model of the reader's."""
+    monkeypatch.setattr(cli, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    status, out, err = run("induction-heads", "training", "--json", "-")
+    document = json.loads(out)
+    assert (status, err) == (0, "") and document["question"] == "training"
+    assert document["link"] == "/induction-heads?question=training"
+    asked = []
+    monkeypatch.setattr(
+        question, "run", lambda model, params: asked.append(model) or stored(type(params)())
+    )
+    assert run("induction-heads", "training", "--steps", "60", "--json", "-")[0] == 0
+    assert asked == [None]
 
 
 def test_a_folder_runs_and_is_then_listed(run):
@@ -193,7 +261,43 @@ def test_a_folder_runs_and_is_then_listed(run):
 BAD = {
     "nothing": ([], "required"),
     "no such command": (["tuned-lens"], "invalid choice"),
-    "no such flag": (["logit-lens", "--colour", "red"], "unrecognized"),
+    "no such question": (["causal-tracing", "edits"], "argument QUESTION: invalid choice: 'edits'"),
+    "no such flag": (
+        ["logit-lens", "--colour", "red"],
+        "--colour red is not accepted; accepted: --model, --prompt",
+    ),
+    "no such flag of models": (["models", "--colour"], "--colour is not accepted"),
+    "another's flag": (
+        ["causal-tracing", "--new-object", "Rome"],
+        "new_object: causal-tracing trace does not read it; it is read by edit; accepted: ",
+    ),
+    "another's flag, =": (
+        ["causal-tracing", "edit", "--samples=3"],
+        "samples: causal-tracing edit does not read it; it is read by trace, average",
+    ),
+    "a question as a flag": (
+        ["causal-tracing", "--edit"],
+        "edit: it is a question, asked as causal-tracing edit",
+    ),
+    "a question and a flag": (
+        ["induction-heads", "--context", "512"],
+        "context: induction-heads heads does not read it; it is read by context",
+    ),
+    "not read": (
+        ["causal-tracing", "--corruption", "swap", "--swap", "North Korea", "--noise", "2"],
+        "noise: it is read only with corruption=gaussian or uniform; accepted: 3.0",
+    ),
+    "a layer too deep": (
+        ["causal-tracing", "edit", "--layer", "30"],
+        "layer: 30 is not accepted; this model has 30 layers, so accepted: 0 to 29",
+    ),
+    "link, another's key": (["link", "/causal-tracing?new_object=Rome"], "it is read by edit"),
+    "link, a question": (["link", "/causal-tracing?edit=true"], "edit: it is a question"),
+    "link, no question": (
+        ["link", "/causal-tracing?question=survey"],
+        "question: 'survey' is not accepted; accepted: trace, average, edit, scores",
+    ),
+    "link, a view": (["link", "view_colour=red"], "view_colour: 'red' is not accepted"),
     "top_k": (["logit-lens", "--top-k", "0"], "top_k: '0' is not accepted"),
     "top_k text": (["logit-lens", "--top-k", "ten"], "top_k: 'ten' is not accepted"),
     "no value": (["logit-lens", "--top-k"], "expected one argument"),
@@ -208,7 +312,7 @@ BAD = {
     "stream": (["logit-lens", "--stream", "q"], "stream: 'q' is not accepted"),
     "watch": (["logit-lens", "--watch", " two words"], "watch: "),
     "model": (["logit-lens", "--model", "nothing\nhere"], "is unknown; accepted"),
-    "folder": (["logit-lens", "--model", "/"], "config.json"),
+    "folder": (["logit-lens", "--model", "/"], "holds no model*.safetensors"),
     "json": (["logit-lens", "--json", "/nowhere/at/all.json"], "/nowhere/at/all.json"),
     "out": (["logit-lens", "--out", "/dev/null/x"], "/dev/null"),
     "link path": (["link", "/logit-lens?model=/etc/passwd"], "not accepted in a link"),
@@ -264,7 +368,7 @@ def test_a_computation_that_fails_is_one_line(run, monkeypatch, error, status, l
 
 
 def test_a_model_goes_by_its_listed_name(run, monkeypatch):
-    monkeypatch.setattr(cli, "_result", lambda paper, params: params)
+    monkeypatch.setattr(cli, "_result", lambda params: params)
     monkeypatch.setattr(cli, "_deliver", lambda params, options: print(params.model))
     assert run("logit-lens", "--model", catalogue.DEFAULT.upper())[1].strip() == catalogue.DEFAULT
     assert run("logit-lens", "--model", "/a/Folder")[1].strip() == "/a/Folder"
@@ -315,8 +419,18 @@ def test_doctor(run):
 def test_help_names_every_built_paper(run):
     status, out, _ = run("--help")
     built = [name for name, paper in PAPERS.items() if paper.built]
+    assert built == list(BUILT)
     assert status == 0 and all(name in out for name in [*built, "link", "models", "doctor"])
     assert isinstance(cli._parser(), argparse.ArgumentParser)
+
+
+def test_commands_of_the_readme_are_commands():
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    commands = re.findall(r"^ +python -m interp_core (.+)", text, re.M)
+    assert len(commands) > 5
+    for command in commands:
+        words = cli._with_question(shlex.split(command))
+        assert cli._parser().parse_known_args(words)[1] == [], command
 
 
 def python(*arguments: str, **options) -> subprocess.CompletedProcess:

@@ -14,9 +14,9 @@ from conftest import REFERENCE
 
 from interp_core import load_model
 from interp_core.models import catalogue, fingerprint
-from interp_core.papers import PAPERS, obtain
 from interp_core.papers.logit_lens import Params
 from interp_core.paths import cache_dir
+from interp_core.question import obtain
 
 CAT = Params(prompt="the cat", top_k=2)
 
@@ -80,7 +80,7 @@ def test_a_model_is_not_where_it_came_from(one, tmp_path):
 def test_equal_weights_and_another_epsilon_share_no_result(one, tmp_path):
     two = shutil.copytree(one, tmp_path / "deeper" / "one")
     change(two, "config.json", rms_norm_eps=0.5)
-    results = [obtain(PAPERS["logit-lens"], load_model(f), CAT, findings=False) for f in (one, two)]
+    results = [obtain(load_model(f), CAT) for f in (one, two)]
     first, second = (result.provenance.model for result in results)
     assert first.weights_sha256 == second.weights_sha256
     assert first.fingerprint != second.fingerprint and first.id != second.id

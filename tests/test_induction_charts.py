@@ -10,24 +10,31 @@ import numpy as np
 import pytest
 
 from interp_core import exports
-from interp_core.charts import induction_circuits as circuit_charts
-from interp_core.charts import induction_heads as charts
-from interp_core.charts import induction_parts as parts
-from interp_core.charts import induction_patterns as pattern_charts
-from interp_core.charts import theme
 from interp_core.models.language_model import ModelInfo
-from interp_core.papers.induction_heads.ablation_result import Ablated
-from interp_core.papers.induction_heads.context_result import InContext
-from interp_core.papers.induction_heads.heads_result import Heads
-from interp_core.papers.induction_heads.params import Params
-from interp_core.papers.induction_heads.paths_result import Circuits
-from interp_core.papers.induction_heads.pattern_result import Pattern
-from interp_core.papers.induction_heads.scores import SCORES
+from interp_core.papers.induction_heads import (
+    Ablated,
+    AblationParams,
+    AttentionParams,
+    Circuits,
+    CircuitsParams,
+    ContextParams,
+    Heads,
+    InContext,
+    Params,
+    Pattern,
+    figures,
+    figures_ablation,
+    figures_attention,
+    figures_circuits,
+)
+from interp_core.papers.induction_heads.heads import NAMES
+from interp_core.papers.induction_heads.params import SCORES
+from interp_core.plot import scatters, theme
 from interp_core.results import Provenance
 
 LAYERS, HEADS, SEQUENCES = 4, 3, 3
-PARAMS = Params(tokens=5, repeats=3, seeds=SEQUENCES)
-LENGTH = 1 + PARAMS.tokens * PARAMS.repeats
+GIVEN = {"tokens": 5, "repeats": 3, "seeds": SEQUENCES}
+LENGTH = 1 + GIVEN["tokens"] * GIVEN["repeats"]
 WORDS = ("<s>", "The", " cat", "\n", " the", " cat", "<script>", " cat", "<script>")
 
 
@@ -43,7 +50,7 @@ def make_heads(layers=LAYERS, heads=HEADS, **changes) -> Heads:
     scores = random.uniform(0, 0.4, (len(SCORES), SEQUENCES, layers, heads))
     scores[0, :, layers // 2, 1] = 0.9
     given: dict[str, Any] = {
-        "params": PARAMS,
+        "params": Params(**GIVEN),
         "provenance": provenance(),
         "tokens": random.integers(0, 64, (SEQUENCES, LENGTH)),
         "first": 1,
@@ -61,7 +68,7 @@ def make_ablated(ablate=("top-2",)) -> Ablated:
     base = random.uniform(0, 2, (SEQUENCES, LENGTH - 1))
     rises = np.array([5, 0.1, 0.4, 0.2])[:, None, None]
     return Ablated(
-        params=dataclasses.replace(PARAMS, ablate=ablate, controls=3),
+        params=AblationParams(**GIVEN, ablate=ablate, controls=3),
         provenance=provenance(),
         heads=((2, 1), (1, 0)),
         controls=(((2, 0), (1, 1)), ((2, 2), (1, 2)), ((2, 0), (1, 2))),
@@ -73,7 +80,7 @@ def make_ablated(ablate=("top-2",)) -> Ablated:
 def make_context(conditions=2, length=64) -> InContext:
     random = np.random.default_rng(2)
     losses = random.uniform(2, 4, (conditions, 5, length - 1)).astype(np.float16)
-    params = Params(measure="context", context=length, texts=5)
+    params = ContextParams(context=length, texts=5)
     return InContext(params, provenance(), ((2, 1),) * (conditions - 1), losses)
 
 
@@ -89,7 +96,7 @@ def make_circuits() -> Circuits:
     patched[:, 0, 2] = 0.1
     patched[:, 2:] = np.nan
     return Circuits(
-        params=dataclasses.replace(PARAMS, measure="circuits"),
+        params=CircuitsParams(**GIVEN),
         provenance=provenance(),
         composition=composed,
         receiver=(2, 1),
@@ -110,23 +117,22 @@ def make_pattern(words=WORDS, heads=HEADS, positions=None, scores=None) -> Patte
     pattern /= pattern.sum(-1, keepdims=True)
     ids = [list(words).index(word) for word in words]
     scores = random.uniform(0, 1, (len(SCORES), LAYERS, heads)) if scores is None else scores
-    params = Params(text="".join(words))
+    params = AttentionParams(text="".join(words))
     given = (params, provenance(ids), tuple(words), positions, 2, scores)
     return Pattern(*given, pattern.astype(np.float16))
 
 
+EVIDENCE = {
+    "ablation": make_ablated(),
+    "previous_token": make_ablated(("previous-token",)),
+    "context": make_context(),
+    "circuits": make_circuits(),
+}
 FIGURES = {
-    **charts.makers(
-        make_heads(
-            others=(make_ablated(), make_ablated(("L2H1",)), make_context(), make_circuits())
-        )
-    ),
-    **{
-        f"grid_{score}": lambda s=score: charts.head_grid(make_heads(), s)
-        for score in charts.SCORES
-    },
-    **charts.pattern_makers(make_pattern()),
-    "context_whole": lambda: charts.context_losses(make_context(conditions=1)),
+    **make_heads(evidence=EVIDENCE).charts(),
+    **{f"grid_{score}": figures.head_grid(make_heads(), score) for score in NAMES},
+    **make_pattern().charts(),
+    "context_whole": figures_ablation.context_losses(make_context(conditions=1)),
 }
 
 
@@ -142,7 +148,7 @@ def tooltips(spec: Any) -> bool:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_valid_and_is_described(name):
-    spec = FIGURES[name]().to_dict()  # validates
+    spec = FIGURES[name].to_dict()  # validates
     assert spec["title"]["text"] and spec["title"]["subtitle"] and spec["description"]
     assert tooltips(spec)
     json.dumps(spec, allow_nan=False)
@@ -152,25 +158,26 @@ def test_every_figure_is_valid_and_is_described(name):
 @pytest.mark.parametrize("name", ["head_grid", "score_scatter", "paths", "arcs", "layer_patterns"])
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_figures_render(name, mode):
-    assert b"<svg" in exports.svg(FIGURES[name](), mode)
+    assert b"<svg" in exports.svg(FIGURES[name], mode)
 
 
 def test_figures_of_other_analyses_keep_names_of_their_own():
     ours = {"head_grid", "copy_losses", "score_scatter", "context_losses", "composition"}
     paths = {"paths", "path_scatter"}
-    twice = {"ablation_losses", "ablation_losses_L2H1", "ablation_rises", "ablation_rises_L2H1"}
+    twice = {"ablation_losses", "ablation_rises"}
+    twice |= {f"{name}_previous_token" for name in twice}
     assert ours | paths | twice <= set(FIGURES)
 
 
 def test_the_grid_has_layer_0_at_the_bottom_and_a_selection():
     heads = make_heads()
-    spec = charts.head_grid(heads).to_dict()
+    spec = figures.head_grid(heads).to_dict()
     tiles = spec["layer"][0]
     assert tiles["encoding"]["y"]["scale"]["domain"] == [3, 2, 1, 0]
     (pick,) = spec["params"]
     assert pick["name"] == "head" and pick["select"]["fields"] == ["layer", "head"]
-    assert "params" not in charts.head_grid(heads, select=False).to_dict()
-    (drawn,) = rows(charts.head_grid(heads))
+    assert "params" not in figures.head_grid(heads, select=False).to_dict()
+    (drawn,) = rows(figures.head_grid(heads))
     best = next(row for row in drawn if row["name"] == "L2H1")
     assert best["place"] == f"1 of {LAYERS * HEADS}" and best["outlined"]
     assert sum(row["outlined"] for row in drawn) == len(heads.induction_heads) == 1
@@ -181,21 +188,21 @@ def test_heads_without_a_score_are_grey_and_counted():
     scores = heads.scores.copy()
     scores[[0, 2], :, 1] = np.nan
     some = dataclasses.replace(heads, scores=scores, windows=(None, 3, None, None))
-    chart = charts.head_grid(some)
+    chart = figures.head_grid(some)
     assert "Grey: 3 heads" in chart.to_dict()["description"]
     (drawn,) = rows(chart)
     missing = [row for row in drawn if row["prefix_matching"] is None]
     assert len(missing) == HEADS and {row["place"] for row in missing} == {"-"}
-    assert "Left out: 3 heads" in charts.score_scatter(some).to_dict()["description"]
+    assert "Left out: 3 heads" in figures.score_scatter(some).to_dict()["description"]
     exports.svg(chart)
     nothing = dataclasses.replace(heads, scores=np.full_like(scores, np.nan))
-    for figure in (charts.head_grid(nothing), charts.score_scatter(nothing)):
-        json.dumps(figure.to_dict(), allow_nan=False)
+    for chart in (figures.head_grid(nothing), figures.score_scatter(nothing)):
+        json.dumps(chart.to_dict(), allow_nan=False)
 
 
 @pytest.mark.parametrize(("layers", "count"), [(30, 9), (12, 12), (48, 25), (2, 4), (80, 64)])
 def test_grids_of_any_size_stay_within_the_marks(layers, count):
-    chart = charts.head_grid(make_heads(layers, count))
+    chart = figures.head_grid(make_heads(layers, count))
     (drawn,) = rows(chart)
     marks = len(drawn) + sum(row["outlined"] for row in drawn)
     marks += sum(row["number"] != "" for row in drawn)
@@ -207,40 +214,40 @@ def test_grids_of_any_size_stay_within_the_marks(layers, count):
 
 def test_losses_are_those_measured():
     heads = make_heads()
-    drawn = max(rows(charts.copy_losses(heads)), key=len)
+    drawn = max(rows(figures.copy_losses(heads)), key=len)
     assert [row["loss"] for row in drawn] == pytest.approx(heads.losses.mean(0).tolist())
     assert {row["name"] for row in drawn} == {"copy 1", "copy 2", "copy 3"}
-    ends = min(rows(charts.copy_losses(heads)), key=len)
+    ends = min(rows(figures.copy_losses(heads)), key=len)
     assert [row["name"] for row in ends] in (["copy 1", "copy 3"], ["copy 3", "copy 1"])
 
 
 def test_rises_are_sorted_and_rules_stand_where_copies_begin():
     ablated = make_ablated()
-    drawn = max(rows(circuit_charts.ablation_rises(ablated)), key=len)
+    drawn = max(rows(figures_ablation.ablation_rises(ablated)), key=len)
     rises = [row["rise"] for row in drawn]
     assert rises == sorted(rises, reverse=True) and len(rises) == 4
     assert drawn[0]["row"] == "these heads" and drawn[0]["heads"] == "L2H1, L1H0"
-    rules = min(rows(circuit_charts.ablation_losses(ablated)), key=len)
+    rules = min(rows(figures_ablation.ablation_losses(ablated)), key=len)
     assert [row["position"] for row in rules] == [6, 11]
 
 
 def test_context_is_averaged_over_neighbours():
     result = make_context()
-    drawn = max(rows(charts.context_losses(result)), key=len)
+    drawn = max(rows(figures_ablation.context_losses(result)), key=len)
     losses = result.losses[0].astype(float)
     at = next(row for row in drawn if row["position"] == 20 and row["condition"] == "none")
     assert at["loss"] == pytest.approx(losses[:, 14:25].mean())  # tokens 15 to 25
     assert at["low"] <= at["loss"] <= at["high"]
-    long = max(rows(charts.context_losses(make_context(length=4096))), key=len)
+    long = max(rows(figures_ablation.context_losses(make_context(length=4096))), key=len)
     assert len(long) <= 1000
 
 
 def test_paths_mark_sender_and_receiver_and_leave_out_later_heads():
     result = make_circuits()
-    drawn = max(rows(circuit_charts.paths(result)), key=len)
+    drawn = max(rows(figures_circuits.paths(result)), key=len)
     assert {row["layer"] for row in drawn} == {0, 1}
     assert [row["name"] for row in drawn if row["outlined"]] == ["L0H2"]
-    own = min(rows(circuit_charts.paths(result)), key=len)
+    own = min(rows(figures_circuits.paths(result)), key=len)
     assert [(row["layer"], row["head"]) for row in own] == [(2, 1)]
 
 
@@ -249,37 +256,37 @@ def test_composition_without_queries_and_keys_shows_values():
     composed = result.composition.copy()
     composed[:2] = np.nan
     some = dataclasses.replace(result, composition=composed)
-    spec = circuit_charts.composition(some).to_dict()
+    spec = figures_circuits.composition(some).to_dict()
     assert len(spec["hconcat"]) == 1 and "only values" in spec["description"]
-    assert len(circuit_charts.composition(result).to_dict()["hconcat"]) == 3
-    json.dumps(circuit_charts.paths(some).to_dict(), allow_nan=False)
+    assert len(figures_circuits.composition(result).to_dict()["hconcat"]) == 3
+    json.dumps(figures_circuits.paths(some).to_dict(), allow_nan=False)
 
 
 def test_outlined_entries_are_those_that_prefix_matching_counts():
     result = make_pattern()
-    (drawn,) = rows(pattern_charts.pattern(result, 1))
+    (drawn,) = rows(figures_attention.pattern(result, 1))
     counted = {(row["query"], row["key"]) for row in drawn if row["counted"]}
     # " cat" stands at 2, 5 and 7, "<script>" at 6 and 8.
     assert counted == {(5, 3), (7, 3), (7, 6), (8, 7)}
     assert all(row["key"] <= row["query"] for row in drawn)
     at = next(row for row in drawn if (row["query"], row["key"]) == (5, 3))
     assert at["attention"] == pytest.approx(float(result.pattern[1, 5, 3]), abs=1e-4)
-    domain = pattern_charts.pattern(result).to_dict()["layer"][0]["encoding"]["x"]["scale"][
+    domain = figures_attention.pattern(result).to_dict()["layer"][0]["encoding"]["x"]["scale"][
         "domain"
     ]
     assert len(set(domain)) == len(WORDS)
 
 
 def test_markup_in_a_text_is_drawn_as_text():
-    for draw in charts.pattern_makers(make_pattern()).values():
-        assert b"<script>" not in exports.svg(draw())
+    for chart in make_pattern().charts().values():
+        assert b"<script>" not in exports.svg(chart)
 
 
 def test_arcs_are_the_strongest_and_few():
     random = np.random.default_rng(5)
     words = tuple(f"w{i}" for i in random.integers(0, 20, 64))
     result = make_pattern(words)
-    chart = pattern_charts.arcs(result)
+    chart = figures_attention.arcs(result)
     drawn = max(rows(chart), key=len)
     arcs = {row["arc"] for row in drawn}
     assert 0 < len(arcs) <= 300 and len(drawn) == 3 * len(arcs)
@@ -290,7 +297,7 @@ def test_arcs_are_the_strongest_and_few():
 def test_a_layers_patterns_are_cut_to_the_strongest():
     words = tuple(f"w{i}" for i in range(64))
     result = make_pattern(words, heads=25)
-    chart = pattern_charts.layer_patterns(result)
+    chart = figures_attention.layer_patterns(result)
     spec = chart.to_dict()
     drawn = sum(len(data) for data in spec["datasets"].values())
     assert drawn <= theme.MAX_MARKS and "Showing the strongest" in spec["description"]
@@ -301,8 +308,8 @@ def test_a_text_without_repeats_has_no_scores_to_show():
     scores = np.full((len(SCORES), LAYERS, HEADS), np.nan)
     scores[1] = 0.5
     result = make_pattern(("a", "b", "c", "d"), positions=(1, 2, 3), scores=scores)
-    for draw in charts.pattern_makers(result).values():
-        spec = draw().to_dict()
+    for chart in result.charts().values():
+        spec = chart.to_dict()
         assert "Showing 3 of 4 positions" in spec["description"]
         assert "nan" not in spec["description"]
         json.dumps(spec, allow_nan=False)
@@ -310,8 +317,8 @@ def test_a_text_without_repeats_has_no_scores_to_show():
 
 def test_names_at_the_side_do_not_overlap():
     places = np.array([1.0, 2, 3, 50, 199, 200])
-    moved = parts.apart(places, 16, 200)
+    moved = scatters.apart(places, 16, 200)
     assert np.diff(moved).min() >= 16 - 1e-9
     assert moved.min() >= 0 and moved.max() <= 200 + 1e-9
-    assert parts.apart(np.array([10.0, 60]), 16, 200).tolist() == [10, 60]
-    assert len(parts.apart(np.array([]), 16, 200)) == 0
+    assert scatters.apart(np.array([10.0, 60]), 16, 200).tolist() == [10, 60]
+    assert len(scatters.apart(np.array([]), 16, 200)) == 0

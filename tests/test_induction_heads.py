@@ -9,13 +9,32 @@ import numpy as np
 import pytest
 from conftest import CHECKPOINTS
 
+from interp_core import links
 from interp_core.block import Tape
-from interp_core.papers import PAPERS, induction_heads
-from interp_core.papers.induction_heads import Params, ablation, circuits, heads, paths, scores
-from interp_core.papers.induction_heads.heads_result import ranking
-from interp_core.papers.induction_heads.repeats import Repeated, draw, vocabulary
+from interp_core.papers import induction_heads
+from interp_core.papers.induction_heads import (
+    AblationParams,
+    AttentionParams,
+    CircuitsParams,
+    ContextParams,
+    InContext,
+    Params,
+    TrainingParams,
+)
+from interp_core.papers.induction_heads.compute import (
+    ablation,
+    composition,
+    heads,
+    path_patching,
+    scores,
+)
+from interp_core.papers.induction_heads.compute.repeats import Repeated, draw, vocabulary
+from interp_core.papers.induction_heads.heads import ranking
+from interp_core.papers.induction_heads.params import KINDS, PREVIOUS, SCORES
 from interp_core.params import ParameterError
-from interp_core.residual import Site
+from interp_core.query import link
+from interp_core.question import question_of, stored
+from interp_core.residual import Site, norm_parts
 from interp_core.runtime import on_compute_thread, submit
 
 every_model = pytest.mark.parametrize("name", CHECKPOINTS)
@@ -25,7 +44,7 @@ NORMALISED = {"qwen3", "gemma3_text", "olmo2"}
 
 def score(pattern: np.ndarray, given: Repeated, window: int | None = None) -> dict[str, float]:
     found = scores.of_pattern(pattern[None, None].astype(np.float32), given, window)[:, 0, 0]
-    return dict(zip(scores.SCORES, found.tolist(), strict=True))
+    return dict(zip(SCORES, found.tolist(), strict=True))
 
 
 def sequence(period: int = 5, repeats: int = 4, first: int = 1) -> Repeated:
@@ -124,39 +143,45 @@ class TestSequences:
         ("params", "named"),
         [
             (Params(tokens=512, repeats=16), "tokens"),
-            (Params(text="a"), "text"),
-            (Params(text="word " * 2000), "text"),
-            (Params(text="one two one two", layer=99), "layer"),
-            (Params(text="one two one two", head=99), "head"),
-            (Params(ablate=("L99H0",)), "ablate"),
-            (Params(ablate=("top-999",)), "ablate"),
-            (Params(measure="circuits", layer=0), "layer"),
-            (Params(measure="context", texts=10_000), "texts"),
+            (AttentionParams(text="a"), "text"),
+            (AttentionParams(text="word " * 2000), "text"),
+            (AttentionParams(text="one two one two", layer=99), "layer"),
+            (AttentionParams(text="one two one two", head=99), "head"),
+            (AblationParams(ablate=("L99H0",)), "ablate"),
+            (AblationParams(ablate=("top-999",)), "ablate"),
+            (CircuitsParams(layer=0), "layer"),
+            (CircuitsParams(head=99), "head"),
+            (ContextParams(texts=10_000), "texts"),
+            (ContextParams(texts=2, ablation="pattern"), "ablation"),
         ],
     )
     def test_what_does_not_fit_the_model_is_named(self, model, params, named):
-        with pytest.raises(ParameterError, match=rf"^{named}: "):
-            induction_heads.run(model, dataclasses.replace(params, seeds=1))
+        if hasattr(params, "seeds"):
+            params = dataclasses.replace(params, seeds=1)
+        with pytest.raises(ParameterError, match=rf"^{named}: .* accepted"):
+            induction_heads.run(model, params)
 
     @pytest.mark.parametrize(
-        "given",
+        ("kind", "given"),
         [
-            {"seeds": 0},
-            {"tokens": 1},
-            {"repeats": 1},
-            {"threshold": 1},
-            {"ablate": ("H1",)},
-            {"ablate": ("top-0",)},
-            {"ablate": ("top-8", "L1H1")},
-            {"layers": ()},
-            {"layers": ("4",)},
-            {"steps": 0},
-            {"text": "\ud800"},
+            (Params, {"seeds": 0}),
+            (Params, {"tokens": 1}),
+            (Params, {"repeats": 1}),
+            (Params, {"threshold": 1}),
+            (AblationParams, {"ablate": ("H1",)}),
+            (AblationParams, {"ablate": ("top-0",)}),
+            (AblationParams, {"ablate": ("top-8", "L1H1")}),
+            (AblationParams, {"ablate": ("previous-token", "L1H1")}),
+            (AblationParams, {"ablate": ()}),
+            (TrainingParams, {"toys": ()}),
+            (TrainingParams, {"toys": ("4",)}),
+            (TrainingParams, {"steps": 0}),
+            (AttentionParams, {"text": "\ud800"}),
         ],
     )
-    def test_what_no_model_takes_is_refused(self, given):
+    def test_what_no_model_takes_is_refused(self, kind, given):
         with pytest.raises(ParameterError, match=rf"^{next(iter(given))}: .* accepted"):
-            Params(**given)
+            kind(**given)
 
 
 class TestCircuits:
@@ -167,7 +192,7 @@ class TestCircuits:
         model = tiny(name)
         stream, n_heads = model.stream, model.info.n_heads
         layer = stream.n_layers - 1
-        maps = circuits.head_maps(stream, layer, n_heads)
+        maps = composition.head_maps(stream, layer, n_heads)
         token = mx.array([[7]])
         sites = [Site(part, layer) for part in ("resid_pre", "v", "z", "attn_out")]
         acts = stream.run(token, keep=sites).acts
@@ -183,7 +208,7 @@ class TestCircuits:
         block.heads(zero, mx.ones((1, 1), dtype=mx.bool_), Tape(None, look, True))
         value = np.array(acts[sites[1]].astype(mx.float32))[0, :, 0] - seen["v"][0, :, 0]
         group = n_heads // len(value)
-        gain, _, centred = circuits.norm_parts(block.attn_norm, stream.d_model)
+        gain, _, centred = norm_parts(block.attn_norm, stream.d_model)
         if not centred:  # x is gain times the unit stream; a centred norm adds its bias too
             unit = x / np.array(gain)
             for head in range(n_heads):
@@ -205,10 +230,10 @@ class TestCircuits:
         stream, n_heads, size = model.stream, model.info.n_heads, model.info.d_vocab
         ids = mx.arange(size)
         read = np.array(stream.embed_tokens(ids).astype(mx.float32), float)
-        write = np.array(circuits.unembedding(stream, ids), float)
-        found = circuits.copying(stream, n_heads, size)
+        write = np.array(composition.unembedding(stream, ids), float)
+        found = composition.copying(stream, n_heads, size)
         for layer in range(stream.n_layers):
-            maps = circuits.head_maps(stream, layer, n_heads)
+            maps = composition.head_maps(stream, layer, n_heads)
             for head in range(n_heads):
                 values = np.linalg.eigvals(read @ maps.v[head] @ maps.o[head] @ write.T)
                 expected = values.sum().real / np.abs(values).sum()
@@ -218,9 +243,9 @@ class TestCircuits:
     def test_composition_equals_the_full_matrices(self, tiny):
         model = tiny(next(n for n in CHECKPOINTS if n.startswith("llama")))
         stream, n_heads = model.stream, model.info.n_heads
-        found = circuits.composition(stream, n_heads, seed=1)
-        first, last = (circuits.head_maps(stream, i, n_heads) for i in (0, stream.n_layers - 1))
-        base = circuits._baseline(stream.d_model, first.v.shape[-1], 1)
+        found = composition.composition(stream, n_heads, seed=1)
+        first, last = (composition.head_maps(stream, i, n_heads) for i in (0, stream.n_layers - 1))
+        base = composition._baseline(stream.d_model, first.v.shape[-1], 1)
         ov, qk = first.v[0] @ first.o[0], last.q[1] @ last.k[1].T
         later = last.v[1] @ last.o[1]
         norm = np.linalg.norm
@@ -230,7 +255,7 @@ class TestCircuits:
             ("v", ov @ later, later),
         ):
             expected = norm(product) / (norm(ov) * norm(other)) - base
-            at = (circuits.KINDS.index(kind), 0, 0, stream.n_layers - 1, 1)
+            at = (KINDS.index(kind), 0, 0, stream.n_layers - 1, 1)
             assert found[at] == pytest.approx(expected, abs=1e-5)
         assert np.isnan(found[:, 0, :, 0]).all() and abs(expected + base) < 1.01
 
@@ -241,13 +266,17 @@ class TestCircuits:
         stream, n_heads = model.stream, model.info.n_heads
         layer = stream.n_layers - 1
         given = draw(model, Params(tokens=5, repeats=2, seeds=2))
-        clean = paths._clean(stream, given, layer)
+        clean = path_patching._clean(stream, given, layer)
         own = np.array(clean.acts[Site("pattern", layer)].astype(mx.float32))
         nothing = mx.zeros(clean.acts[Site("resid_pre", layer)].shape, stream.dtype)
-        same = np.array(paths._keys_without(stream, clean.acts, layer, nothing).astype(mx.float32))
+        same = np.array(
+            path_patching._keys_without(stream, clean.acts, layer, nothing).astype(mx.float32)
+        )
         assert same == pytest.approx(own, abs=1e-5)
-        gone = paths._contribution(stream, 0, 0, clean.acts[Site("z", 0)], n_heads)
-        cut = np.array(paths._keys_without(stream, clean.acts, layer, gone).astype(mx.float32))
+        gone = path_patching._contribution(stream, 0, 0, clean.acts[Site("z", 0)], n_heads)
+        cut = np.array(
+            path_patching._keys_without(stream, clean.acts, layer, gone).astype(mx.float32)
+        )
         assert cut.sum(-1) == pytest.approx(np.ones(cut.shape[:-1]), abs=1e-4)
         assert np.abs(cut - own).max() > 1e-6
 
@@ -289,7 +318,7 @@ class TestAblation:
         assert not np.array(mx.array_equal(loose[last], clean[last]))
 
     def test_controls_are_other_heads_of_the_same_layers(self):
-        params = Params(ablate=("top-8",), controls=20)
+        params = AblationParams(ablate=("top-8",), controls=20)
         chosen, induction = [(3, 0), (3, 1), (5, 2)], [(3, 0), (3, 1), (5, 2), (5, 3)]
         drawn = ablation._controls(chosen, induction, 8, params)
         assert len(drawn) == 20 and len({tuple(each) for each in drawn}) > 5
@@ -299,13 +328,47 @@ class TestAblation:
         with pytest.raises(ParameterError, match=r"^ablate: no other heads"):
             ablation._controls([(0, 0), (0, 1)], [], 2, params)
 
+    @every_model
+    def test_previous_token_stands_for_the_head_that_looks_there_most(self, tiny, name):
+        model = tiny(name)
+        shape = (len(SCORES), 2, model.info.n_layers, model.info.n_heads)
+        found = np.random.default_rng(0).uniform(0, 0.5, shape).astype(np.float32)
+        found[SCORES.index("prefix_matching"), :, 0, 0] = 1
+        found[SCORES.index("previous_token"), :, 1, 1] = 0.4, 1  # the mean over sequences counts
+        found[SCORES.index("previous_token"), 0, 0, 1] = 0.9
+        found[SCORES.index("previous_token"), 1, 0, 1] = 0
+        for kind in (AblationParams, ContextParams):
+            assert ablation.chosen_heads(model, kind(ablate=(PREVIOUS,)), found) == [(1, 1)]
+        assert ablation.chosen_heads(model, AblationParams(ablate=("top-1",)), found) == [(0, 0)]
+
+    def test_previous_token_ablates_what_its_name_does(self, tiny):
+        model = tiny("llama")
+        given = {"tokens": 6, "repeats": 2, "seeds": 2, "controls": 1}
+        result = induction_heads.run(model, AblationParams(ablate=(PREVIOUS,), **given))
+        scored = induction_heads.run(
+            model, Params(tokens=6, repeats=2, seeds=2, bos=result.params.bos), findings=False
+        )
+        name = scored.summary["previous_token_head"]
+        assert result.summary["heads"] == [name] and f"ablate={PREVIOUS}" in result.link
+        named = induction_heads.run(model, AblationParams(ablate=(name,), **given))
+        assert (result.losses == named.losses).all() and (result.losses[0] != result.base).any()
+        assert result.findings[0].id == f"ablation_{name}" == named.findings[0].id
+
+    @pytest.mark.parametrize(
+        ("ablate", "told"), [(("top-1",), "the top 1 induction heads"), ((PREVIOUS,), "L1H1")]
+    )
+    def test_what_is_ablated_over_texts_is_told(self, ablate, told):
+        losses = np.random.default_rng(0).uniform(1, 3, (2, 3, 511)).astype(np.float16)
+        result = InContext(ContextParams(ablate=ablate), None, ((1, 1),), losses)
+        assert result.findings[1].claim.startswith(f"Without {told}, less")
+
 
 @every_model
 def test_every_family_s_heads_are_scored(tiny, name):
     model = tiny(name)
-    result = submit(heads.run, model, Params(tokens=5, repeats=3, seeds=3)).result()
+    result = submit(heads.compute, model, Params(tokens=5, repeats=3, seeds=3)).result()
     found = result.scores
-    assert found.shape == (len(scores.SCORES), 3, model.info.n_layers, model.info.n_heads)
+    assert found.shape == (len(SCORES), 3, model.info.n_layers, model.info.n_heads)
     shares = found[:5][np.isfinite(found[:5])]
     assert (shares >= 0).all() and (shares <= 1 + 1e-5).all()
     assert (np.abs(result.copying) <= 1 + 1e-5).all() and np.isfinite(result.losses).all()
@@ -319,7 +382,7 @@ def test_hidden_copies_are_told(tiny):
     model = tiny(next(name for name in CHECKPOINTS if any(tiny(name).stream.windows)))
     window = max(filter(None, model.stream.windows))
     params = Params(tokens=window + 2, repeats=2, seeds=1)
-    result = submit(heads.run, model, params).result()
+    result = submit(heads.compute, model, params).result()
     frame = result.frames["heads"]
     hidden = frame["window"].notna()
     assert hidden.any() and frame.loc[hidden, "prefix_matching"].isna().all()
@@ -343,18 +406,19 @@ class TestDefaultModel:
         assert found.summary["previous_token_head"] == "L16H0"
 
     def test_without_them_repeats_are_lost_and_without_others_they_are_not(self, model):
-        params = Params(ablate=("top-8",), seeds=4, controls=3)
+        params = AblationParams(ablate=("top-8",), seeds=4, controls=3)
         result = induction_heads.run(model, params, findings=False)
         assert result.rise[0].mean() > 5
         assert result.rise[0].mean() > 10 * abs(result.rise[1:].mean())
 
     def test_the_previous_token_head_alone_breaks_them(self, model):
-        params = Params(ablate=("L16H0",), seeds=4, controls=2)
+        params = AblationParams(ablate=(PREVIOUS,), seeds=4, controls=2)
         result = induction_heads.run(model, params, findings=False)
+        assert result.summary["heads"] == ["L16H0"]
         assert result.rise[0].mean() > 2 > 10 * abs(result.rise[1:].mean())
 
     def test_names_coming_back_are_looked_up(self, model):
-        result = induction_heads.run(model, Params(text=induction_heads.TEXT), findings=False)
+        result = induction_heads.run(model, AttentionParams(), findings=False)
         rows = result.pattern.astype(float)
         assert result.summary["best_prefix_matching"] > 0.3
         assert (rows.sum(-1) <= 1.01).all() and rows.shape == (
@@ -365,32 +429,49 @@ class TestDefaultModel:
         assert np.triu(rows, 1).max() == 0
 
 
-def test_shipped_findings_are_whole(monkeypatch):
+def test_shipped_findings_are_whole():
     """What ships bears out the issue's figures: each analysis is there, with its interval."""
-    from interp_core.papers import stored
-
-    result = stored(PAPERS["induction-heads"], Params())
+    result = stored(Params())
     assert result is not None
-    kinds = [type(other).__name__ for other in result.others]
-    assert kinds == ["Ablated", "Ablated", "Circuits", "InContext", "Training"]
+    kinds = {name: type(other).__name__ for name, other in result.evidence.items()}
+    assert kinds == {
+        "ablation": "Ablated",
+        "previous_token": "Ablated",
+        "circuits": "Circuits",
+        "context": "InContext",
+        "training": "Training",
+    }
+    assert result.evidence["previous_token"].summary["heads"] == ["L16H0"]
     holds = {finding.id: finding.holds for finding in result.findings}
     assert len(holds) == len(result.findings)
     for needed in ("induction_heads", "copy_loss", "previous_token_head", "in_context_score"):
         assert holds[needed]
-    context = result.others[3]
+    context = result.evidence["context"]
     assert context.losses.shape[1:] == (200, 511) and context.score(0)[2] < 0
+
+
+def test_texts_are_read_whole_where_no_heads_are_named(tiny):
+    given = {"texts": 2, "context": 32, "tokens": 5, "repeats": 2, "seeds": 1}
+    for ablate, conditions in {(): 1, (PREVIOUS,): 2}.items():
+        params = ContextParams(ablate=ablate, **given)
+        result = induction_heads.run(tiny("llama"), params, findings=False)
+        assert result.losses.shape == (conditions, 2, 31) and len(result.heads) == conditions - 1
 
 
 def test_links_go_to_the_analysis_they_name():
     kinds = {
         Params(): "Heads",
-        Params(ablate=("L1H1",)): "Ablated",
-        Params(text="a b a"): "Pattern",
-        Params(measure="circuits", ablate=("L1H1",)): "Circuits",
-        Params(measure="context"): "InContext",
-        Params(train=True, text="a b a"): "Training",
+        AblationParams(ablate=("L1H1",)): "Ablated",
+        AblationParams(ablate=(PREVIOUS,)): "Ablated",
+        AttentionParams(text="a b a"): "Pattern",
+        CircuitsParams(layer=3): "Circuits",
+        ContextParams(ablate=("L1H1",)): "InContext",
+        TrainingParams(toys=("2",)): "Training",
     }
     for params, name in kinds.items():
-        kind, asked = induction_heads.analysis(params)
-        assert kind.__name__ == name and induction_heads.analysis(asked) == (kind, asked)
+        asked, _ = links.parse(link(params))
+        assert asked == params and question_of(asked)[1].result.__name__ == name
+
+
+def test_ranks_leave_out_heads_without_a_score():
     assert ranking(np.array([[0.1, np.nan], [0.4, 0.2]])) == [(1, 0), (1, 1), (0, 0)]

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from interp_core import exports
-from interp_core.charts import induction_training as charts
-from interp_core.papers.induction_heads import corpus, toy, train
-from interp_core.papers.induction_heads.params import TOYS, Params
-from interp_core.papers.induction_heads.training_result import LOGGED, Training, blank
+from interp_core.papers.induction_heads import figures_training as charts
+from interp_core.papers.induction_heads import toys
+from interp_core.papers.induction_heads.compute import toy, toy_data, train
+from interp_core.papers.induction_heads.toys import TOYS
+from interp_core.papers.induction_heads.training import LOGGED, Training, TrainingParams, blank
+from interp_core.question import run
 from interp_core.results import Provenance
 from interp_core.runtime import Cancelled, on_compute_thread, submit
 
@@ -23,7 +25,7 @@ from interp_core.runtime import Cancelled, on_compute_thread, submit
 @on_compute_thread
 def run_toy(name: str, tokens: np.ndarray, **changed: np.ndarray):
     """Return logits and patterns [layer, batch, head, query, key] of an untrained toy."""
-    weights = toy.unflatten(name, mx.array(toy.start(name, 3)))
+    weights = toys.unflatten(name, mx.array(toys.start(name, 3)))
     weights |= {part.replace("_", "."): mx.array(values) for part, values in changed.items()}
     logits, patterns = toy.forward(name, weights, mx.array(tokens))
     return np.array(logits), np.array(mx.stack(patterns))
@@ -34,10 +36,10 @@ def run_toy(name: str, tokens: np.ndarray, **changed: np.ndarray):
 
 @pytest.mark.parametrize("name", TOYS)
 def test_patterns_are_causal_and_sum_to_one(name):
-    tokens = corpus.batch(0, 0, 4)
+    tokens = toy_data.batch(0, 0, 4)
     logits, patterns = run_toy(name, tokens)
     assert logits.shape == (4, 64, 64)
-    assert patterns.shape == (toy.depth(name), 4, toy.HEADS, 64, 64)
+    assert patterns.shape == (toys.depth(name), 4, toys.HEADS, 64, 64)
     np.testing.assert_allclose(patterns.sum(-1), 1, atol=1e-5)
     assert (np.triu(patterns, k=1) == 0).all()
     changed = tokens.copy()
@@ -47,9 +49,9 @@ def test_patterns_are_causal_and_sum_to_one(name):
 
 def test_a_layer_is_what_its_formula_says():
     """One layer, written out in numpy."""
-    tokens = corpus.batch(1, 0, 2)[:, :9]
+    tokens = toy_data.batch(1, 0, 2)[:, :9]
     logits, patterns = run_toy("1", tokens)
-    w = toy.unflatten("1", toy.start("1", 3).astype(float))
+    w = toys.unflatten("1", toys.start("1", 3).astype(float))
 
     def norm(x: np.ndarray) -> np.ndarray:
         return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
@@ -81,7 +83,7 @@ def test_smeared_keys_are_the_formula():
 
 
 def test_without_smearing_keys_are_plain():
-    tokens, plain = corpus.batch(0, 0, 2), toy.unflatten("1", toy.start("1", 9))
+    tokens, plain = toy_data.batch(0, 0, 2), toys.unflatten("1", toys.start("1", 9))
     shared = {part.replace(".", "_"): values for part, values in plain.items()}
     smeared, _ = run_toy("1-smeared", tokens, **shared, **{"0_alpha": np.full(4, np.inf, "f")})
     half, _ = run_toy("1-smeared", tokens, **shared)
@@ -90,7 +92,7 @@ def test_without_smearing_keys_are_plain():
 
 
 def test_positions_never_enter_the_stream():
-    tokens, other = corpus.batch(0, 0, 3), np.random.default_rng(1).normal(size=(64, 64))
+    tokens, other = toy_data.batch(0, 0, 3), np.random.default_rng(1).normal(size=(64, 64))
     moved = {"positions": other.astype(np.float32)}
     even = {f"{layer}_q": np.zeros((64, 64), np.float32) for layer in range(3)}
     same = run_toy("3", tokens, **even)[0], run_toy("3", tokens, **even, **moved)[0]
@@ -100,19 +102,19 @@ def test_positions_never_enter_the_stream():
 
 def test_weights_flatten_and_come_back():
     for name in TOYS:
-        flat = toy.start(name, 5)
-        assert flat.shape == (toy.size(name),) and flat.dtype == np.float32
+        flat = toys.start(name, 5)
+        assert flat.shape == (toys.size(name),) and flat.dtype == np.float32
         back = on_compute_thread(
             lambda name=name, flat=flat: np.array(
-                toy.flatten(name, toy.unflatten(name, mx.array(flat)))
+                toy.flatten(name, toys.unflatten(name, mx.array(flat)))
             )
         )()
         np.testing.assert_array_equal(back, flat)
-        assert (toy.start(name, 6) != flat).any()
+        assert (toys.start(name, 6) != flat).any()
 
 
 def test_k_composition_finds_the_pair_that_composes():
-    weights = toy.unflatten("3", toy.start("3", 0).copy())
+    weights = toys.unflatten("3", toys.start("3", 0).copy())
     chance = toy.k_composition("3", weights)
     there = np.isfinite(chance).all((1, 3))
     np.testing.assert_array_equal(there, np.triu(np.ones((3, 3)), 1))
@@ -123,14 +125,14 @@ def test_k_composition_finds_the_pair_that_composes():
     assert found[0, 1, 2, 3] > 0.08
     found[0, 1, 2, 3] = 0
     assert np.nanmax(found) < 0.03
-    assert np.isnan(toy.k_composition("1", toy.unflatten("1", toy.start("1", 0)))).all()
+    assert np.isnan(toy.k_composition("1", toys.unflatten("1", toys.start("1", 0)))).all()
 
 
 # The corpus
 
 
 def test_half_is_tiled_and_half_a_chain():
-    tokens, table = corpus.batch(7, 3, 64), corpus.successors(7)
+    tokens, table = toy_data.batch(7, 3, 64), toy_data.successors(7)
     assert tokens.shape == (64, 64) and tokens.min() >= 0 and tokens.max() < 64
     periods = set()
     for row in tokens[:32]:
@@ -139,20 +141,20 @@ def test_half_is_tiled_and_half_a_chain():
     assert min(periods) >= 10 and max(periods) <= 31 and len(periods) > 8
     for row in tokens[32:]:
         assert all(after in table[token] for token, after in itertools.pairwise(row))
-    assert all(len(set(row)) == corpus.SUCCESSORS for row in table.tolist())
+    assert all(len(set(row)) == toy_data.SUCCESSORS for row in table.tolist())
 
 
 def test_the_same_seed_and_step_give_the_same_text():
-    first = corpus.batch(1, 2, 8)
-    np.testing.assert_array_equal(corpus.batch(1, 2, 8), first)
-    for other in (corpus.batch(1, 3, 8), corpus.batch(2, 2, 8), corpus.held_out(1, 8)):
+    first = toy_data.batch(1, 2, 8)
+    np.testing.assert_array_equal(toy_data.batch(1, 2, 8), first)
+    for other in (toy_data.batch(1, 3, 8), toy_data.batch(2, 2, 8), toy_data.held_out(1, 8)):
         assert (other != first).any()
 
 
 def test_tests_are_repeated():
-    for tokens, half in ((corpus.repeated(0, 5), 32), (corpus.clip(0), 12)):
+    for tokens, half in ((toy_data.repeated(0, 5), 32), (toy_data.clip(0), 12)):
         np.testing.assert_array_equal(tokens[:, :half], tokens[:, half:])
-    assert len(set(corpus.clip(0)[0].tolist())) == 12
+    assert len(set(toy_data.clip(0)[0].tolist())) == 12
 
 
 # Training
@@ -169,8 +171,12 @@ def small(monkeypatch, tmp_path):
     train._digest.cache_clear()
 
 
-def params(*layers: str, steps: int = 50, resume: bool = True) -> Params:
-    return Params(train=True, layers=layers, steps=steps, resume=resume)
+def params(*names: str, steps: int = 50, resume: bool = True) -> TrainingParams:
+    return TrainingParams(toys=names, steps=steps, resume=resume)
+
+
+def train_(*names: str, **given) -> Training:
+    return run(None, params(*names, **given))
 
 
 def assert_same(one: Training, other: Training) -> None:
@@ -197,7 +203,7 @@ def test_cancelled_and_resumed_is_as_if_uninterrupted(small, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(train, "show", show)
-        job = submit(train.run, params("2"))
+        job = submit(train.compute, params("2"))
         begun.set()
         with pytest.raises(Cancelled):
             job.result(60)
@@ -212,51 +218,51 @@ def test_cancelled_and_resumed_is_as_if_uninterrupted(small, monkeypatch):
         patch.setattr(
             train._Learner, "learn", lambda self, step: (learned.append(step), learn(self, step))
         )
-        resumed = train.run(params("2"))
+        resumed = train_("2")
     assert learned == list(range(20, 50))
-    assert_same(resumed, train.run(params("2", resume=False)))
+    assert_same(resumed, train_("2", resume=False))
     assert np.isfinite(resumed.weights).all() and resumed.loss[0, -1] < resumed.loss[0, 0]
 
 
 def test_a_model_does_not_depend_on_the_others_nor_on_shorter_runs(small):
-    alone = train.run(params("1-smeared"))
-    both = train.run(params("1", "1-smeared", resume=False))
+    alone = train_("1-smeared")
+    both = train_("1", "1-smeared", resume=False)
     np.testing.assert_array_equal(both.position_loss[1], alone.position_loss[0])
-    longer = train.run(params("1", "1-smeared", steps=52))
+    longer = train_("1", "1-smeared", steps=52)
     assert longer.steps.tolist() == [0, 10, 20, 30, 40, 50, 52]
     np.testing.assert_array_equal(longer.loss[:, :6], both.loss)
-    assert_same(longer, train.run(params("1", "1-smeared", steps=52, resume=False)))
-    assert_same(train.run(params("1", steps=50)), train.run(params("1", resume=False)))
+    assert_same(longer, train_("1", "1-smeared", steps=52, resume=False))
+    assert_same(train_("1", steps=50), train_("1", resume=False))
 
 
 def test_a_damaged_checkpoint_is_trained_anew(small, caplog):
-    first = train.run(params("1"))
+    first = train_("1")
     (file,) = small.iterdir()
     file.write_bytes(file.read_bytes()[:5000])
-    assert_same(train.run(params("1")), first)
+    assert_same(train_("1"), first)
     assert "damaged" in caplog.text and {f.suffix for f in small.iterdir()} == {".npz", ".damaged"}
 
 
 def test_another_seeds_checkpoint_under_its_name_is_not_gone_on_from(small, caplog):
-    first = train.run(params("1"))
+    first = train_("1")
     (file,) = small.iterdir()
-    train.run(Params(train=True, layers=("1",), steps=50, seed=7))
+    run(None, TrainingParams(toys=("1",), steps=50, seed=7))
     other = next(f for f in small.iterdir() if f != file)
     file.write_bytes(other.read_bytes())
-    assert_same(train.run(params("1")), first)
+    assert_same(train_("1"), first)
     assert "another training" in caplog.text
 
 
 def test_a_result_comes_back_and_rebuilds_its_models(small):
-    result = train.run(params("1", "3"))
+    result = train_("1", "3")
     back = Training.from_bytes(result.to_bytes())
     assert_same(back, result)
     assert back.params == result.params and back.provenance == result.provenance
-    tokens = corpus.repeated(1, train.TESTS)
+    tokens = toy_data.repeated(1, train.TESTS)
     for row, name in enumerate(result.models):
         losses = on_compute_thread(
             lambda name=name: np.array(
-                toy.losses(back.toy(name)(mx.array(tokens))[0], mx.array(tokens))
+                toy.losses(toy.trained(back, name)(mx.array(tokens))[0], mx.array(tokens))
             )
         )()
         np.testing.assert_allclose(losses.mean(0), result.position_loss[row, -1], atol=1e-5)
@@ -293,7 +299,7 @@ def synthetic(mid: dict[str, float], width: float = 40, top: float = 0.5) -> Tra
     logs, rng = blank(len(mid), len(steps)), np.random.default_rng(0)
     for row, (name, middle) in enumerate(mid.items()):
         done = 0.5 + 0.5 * np.tanh((steps - middle) / (2 * width))
-        depth = toy.depth(name)
+        depth = toys.depth(name)
         logs["loss"][row] = 3 - done - steps / 1500
         logs["in_context"][row] = -2 * done
         logs["position_loss"][row] = math.log(64)
@@ -308,9 +314,9 @@ def synthetic(mid: dict[str, float], width: float = 40, top: float = 0.5) -> Tra
         logs["token_loss"][row] = rng.normal(size=512) * done[:, None] + 3
     info = train._info()
     provenance = Provenance(info, (), {}, "cpu", "", 1, 1.0, 1, "2026-01-01")
-    weights = np.concatenate([toy.start(name, 0) for name in mid])
+    weights = np.concatenate([toys.start(name, 0) for name in mid])
     return Training(
-        Params(train=True, layers=tuple(mid)),
+        TrainingParams(toys=tuple(mid)),
         provenance,
         tuple(mid),
         steps,

@@ -1,4 +1,4 @@
-"""The repository's shape: one stem per paper in five places, who imports whom, and sizes."""
+"""The repository's shape: where a paper stands, who imports whom, and sizes."""
 
 from __future__ import annotations
 
@@ -7,33 +7,85 @@ from pathlib import Path
 
 import pytest
 
-from interp_core.papers import PAPERS
+from interp_core.registry import BUILT, PAPERS
 
 ROOT = Path(__file__).parents[1]
 CORE = sorted((ROOT / "interp_core").rglob("*.py"))
-DRAWS = [ROOT / "interp_core" / folder for folder in ("charts", "plot")]
-CHARTS = [path for path in CORE if path.parent in DRAWS]
 APP = sorted((ROOT / "streamlit_app").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-BUILT = [paper.stem for paper in PAPERS.values() if paper.built]
-MAX_LINES, MAX_FUNCTION = 320, 80
+MAX_LINES, MAX_FUNCTION = 300, 65
+DRAWS_ONLY = [path for path in CORE if "plot" in path.parts or path.stem.startswith("figures")]
+"""Files that know numbers only."""
+ALONE = {"interp_core"}
+"""The package's own front, which loads MLX for whoever imports anything of it."""
 
 
 def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 def imported(source: str) -> set[str]:
-    """Return the top-level packages that a module imports, anywhere in it."""
-    packages = set()
+    """Return the modules that a source imports, anywhere in it, with what it imports from them."""
+    found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            packages |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            packages.add(node.module.split(".")[0])
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            packages |= {str(getattr(arg, "value", "")).split(".")[0] for arg in node.args}
-    return packages
+            found |= {str(getattr(arg, "value", "")) for arg in node.args}
+    return found
+
+
+def packages(source: str) -> set[str]:
+    return {each.split(".")[0] for each in imported(source)}
+
+
+MODULES = {module(path): path for path in CORE}
+
+
+def edges(source: str) -> set[str]:
+    """Return the modules of the package that a source imports; of "from a import b", b if it is one."""
+    found = imported(source) & MODULES.keys()
+    inner = {each.rpartition(".")[0] for each in found}
+    straight = {
+        alias.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    named = {
+        node.module
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom)
+        and any(f"{node.module}.{alias.name}" not in MODULES for alias in node.names)
+    }
+    return {each for each in found if each not in inner or each in straight | named}
+
+
+GRAPH = {each: edges(path.read_text()) - {each} for each, path in MODULES.items()}
+
+
+def reached(start: str) -> set[str]:
+    """Return the modules that importing ``start`` brings with it, by any path."""
+    seen, waiting = {start}, [start]
+    while waiting:
+        for other in GRAPH[waiting.pop()] - seen:
+            seen.add(other)
+            waiting.append(other)
+    return seen
+
+
+def circles() -> list[set[str]]:
+    """Return the groups of modules that import each other."""
+    reach = {each: reached(each) for each in GRAPH}
+    groups = [{b for b in reach[a] if a in reach[b]} for a in GRAPH]
+    return [group for group in groups if len(group) > 1]
 
 
 def longest_function(source: str) -> tuple[int, str]:
@@ -48,47 +100,45 @@ def longest_function(source: str) -> tuple[int, str]:
     )
 
 
-def test_papers_are_built():
-    assert "logit_lens" in BUILT and CORE and CHARTS and APP
-
-
-@pytest.mark.parametrize("stem", BUILT)
-def test_a_paper_is_in_five_places(stem):
+@pytest.mark.parametrize("stem", [paper.stem for paper in BUILT.values()])
+def test_a_paper_is_in_three_places(stem):
     papers = ROOT / "interp_core" / "papers"
     assert (papers / f"{stem}.py").exists() or (papers / stem / "__init__.py").exists()
-    for place in (
-        f"interp_core/charts/{stem}.py",
-        f"streamlit_app/app_pages/{stem}.py",
-        f"reports/papers/{stem}.qmd",
-        f"tests/test_{stem}.py",
-    ):
+    for place in (f"reports/papers/{stem}.qmd", f"tests/test_{stem}.py"):
         assert (ROOT / place).exists(), f"{place} is missing"
 
 
-def test_nothing_is_there_for_papers_that_are_not():
+def test_no_other_place_has_a_file_for_a_paper():
     stems = {paper.stem for paper in PAPERS.values()}
-    for place, others in (
-        ("interp_core/papers", {"__init__", "__pycache__"}),
-        ("streamlit_app/app_pages", {"home", "__init__", "__pycache__"}),
-        ("reports/papers", {"data"}),
-    ):
-        found = {p.stem for p in (ROOT / place).iterdir() if p.suffix in ("", ".py", ".qmd")}
-        assert found - others - stems == set(), place
+    assert stems & {path.stem for path in APP} == set()
+    known = {path.stem for path in (ROOT / "interp_core" / "papers").iterdir()}
+    assert known - stems <= {"__init__", "__pycache__"}
+
+
+def test_imports_run_one_way():
+    assert circles() == []
+
+
+def test_the_walk_finds_circles(monkeypatch):
+    monkeypatch.setitem(GRAPH, "interp_core.plot.theme", {"interp_core.question"})
+    monkeypatch.setitem(GRAPH, "interp_core.question", {"interp_core.plot.theme"})
+    assert circles()
+
+
+@pytest.mark.parametrize("path", DRAWS_ONLY, ids=name)
+def test_figures_reach_neither_mlx_nor_streamlit(path):
+    for each in reached(module(path)) - ALONE:
+        assert not packages(MODULES[each].read_text()) & {"mlx", "mlx_lm", "streamlit"}, each
 
 
 @pytest.mark.parametrize("path", CORE, ids=name)
 def test_the_core_knows_no_app(path):
-    assert not imported(path.read_text()) & {"streamlit", "streamlit_app", "torch", "pickle"}
-
-
-@pytest.mark.parametrize("path", CHARTS, ids=name)
-def test_charts_draw_numbers_only(path):
-    assert not imported(path.read_text()) & {"mlx", "mlx_lm", "streamlit"}
+    assert not packages(path.read_text()) & {"streamlit", "streamlit_app", "torch", "pickle"}
 
 
 @pytest.mark.parametrize("path", APP, ids=name)
 def test_the_app_leaves_mlx_to_the_core(path):
-    assert not imported(path.read_text()) & {"mlx", "mlx_lm", "transformers", "torch"}
+    assert not packages(path.read_text()) & {"mlx", "mlx_lm", "transformers", "torch"}
 
 
 def test_the_walk_sees_every_kind_of_import():
@@ -99,8 +149,8 @@ def test_the_walk_sees_every_kind_of_import():
         "if x:\n    from mlx.core import array",
         "importlib.import_module('mlx.core')",
     ]
-    assert all("mlx" in imported(source) for source in sources)
-    assert "mlx" not in imported("import mlx_lm\nfrom . import mlx\nmlx = 'import mlx'")
+    assert all("mlx" in packages(source) for source in sources)
+    assert "mlx" not in packages("import mlx_lm\nfrom . import mlx\nmlx = 'import mlx'")
 
 
 @pytest.mark.parametrize("path", [*CORE, *APP], ids=name)

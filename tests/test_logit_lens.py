@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from conftest import CHECKPOINTS
 
-from interp_core.papers import PAPERS, logit_lens, stored
-from interp_core.papers.logit_lens import LogitLens, Params, Survey
+from interp_core.papers import logit_lens
+from interp_core.papers.logit_lens import Averages, LogitLens, Params
 from interp_core.papers.logit_lens.compute import encode
 from interp_core.papers.logit_lens.params import MAX_TOKENS
 from interp_core.params import ParameterError
+from interp_core.question import stored
 from interp_core.residual import Site
 from interp_core.runtime import on_compute_thread
 
@@ -228,14 +229,14 @@ COLUMNS = {
     "watched": ["target", "layer", "position", "rank", "probability"],
     "attribution": ["target", "token", "position", "component", "layer", "logit"],
     "layers": ["layer", "kl", "entropy", "cross_entropy", "agreement", "median_rank", "positions"],
-    "survey": ["layer", "statistic", "value", "low", "high", "n"],
+    "averages": ["layer", "statistic", "value", "low", "high", "n"],
 }
 
 
 @pytest.fixture(scope="module")
 def fact() -> LogitLens:
     """The first preset on the default model, as it ships."""
-    return stored(PAPERS["logit-lens"], logit_lens.PRESETS["A fact"])
+    return stored(logit_lens.PRESETS["A fact"])
 
 
 @pytest.mark.parametrize("name", COLUMNS)
@@ -278,7 +279,7 @@ HOLD = {
 
 
 def test_findings_on_the_default_model(fact):
-    assert isinstance(fact.survey, Survey)
+    assert isinstance(fact.evidence["prompts"], Averages)
     assert {finding.id: finding.holds for finding in fact.findings} == HOLD
     for finding in fact.findings:
         assert finding.n >= 20 and finding.of in ("positions", "prompts")

@@ -5,21 +5,18 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+from urllib.parse import parse_qs
 
 import pytest
 
 from interp_core import links
+from interp_core.fields import fields_of
 from interp_core.papers.logit_lens import PRESETS, Params
-from interp_core.params import (
-    MAX_CHARACTERS,
-    ParameterError,
-    describe,
-    from_query,
-    from_texts,
-    resolve,
-    show_span,
-    to_query,
-)
+from interp_core.papers.logit_lens.params import LensView
+from interp_core.params import MAX_CHARACTERS, ParameterError, resolve, show_span
+from interp_core.query import from_texts, link, to_query
+from interp_core.question import question_of
+from interp_core.registry import BUILT
 
 TEXTS = [
     "The Eiffel Tower is located in the city of",
@@ -48,6 +45,7 @@ TEXTS = [
     "漢字" * 50,
 ]
 SPANS = [(0, None, 1), (0, 1, 1), (3, None, 2), (2, 30, 4), (7, 8, 1), (0, 1000, 999)]
+MODELS = ["gpt2", "SmolLM2-135M-Instruct", "pythia-70m"]
 STREAMS = ["resid_post", "resid_mid", "attn_out", "mlp_out"]
 
 
@@ -55,7 +53,7 @@ def random_params(seed: int) -> Params:
     pick = random.Random(seed)
     return Params(
         prompt=pick.choice(TEXTS),
-        model=pick.choice(["gpt2", "SmolLM2-135M-Instruct", "a/b c+d"]),
+        model=pick.choice(MODELS),
         layers=pick.choice(SPANS),
         positions=pick.choice(SPANS),
         top_k=pick.randint(1, 100),
@@ -67,24 +65,32 @@ def random_params(seed: int) -> Params:
     )
 
 
+def params_of(address: str) -> Params:
+    """Return the parameters that a link to the lens describes."""
+    params, _ = links.parse(address)
+    assert isinstance(params, Params)
+    return params
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_any_parameters_survive_a_link(seed):
     params = random_params(seed)
     for prefix in ("", "?", "/logit-lens?", "http://localhost:8501/logit-lens?"):
-        assert from_query(Params, prefix + to_query(params)) == params
-    assert to_query(from_query(Params, to_query(params))) == to_query(params)
+        assert params_of(prefix + to_query(params)) == params
+    assert params_of(link(params)) == params
+    assert to_query(params_of(to_query(params))) == to_query(params)
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_any_text_survives_a_link(text):
     params = Params(prompt=text, watch=(text[:200], " b", text[:200]))
-    assert from_query(Params, to_query(params)) == params
+    assert params_of(to_query(params)) == params
     assert to_query(params).isascii() and "\n" not in to_query(params)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_survive_a_link(name):
-    assert from_query(Params, to_query(PRESETS[name])) == PRESETS[name]
+    assert params_of(to_query(PRESETS[name])) == PRESETS[name]
 
 
 def test_only_what_differs_from_the_defaults_is_in_a_link():
@@ -95,7 +101,7 @@ def test_only_what_differs_from_the_defaults_is_in_a_link():
 
 
 @pytest.mark.parametrize(
-    ("link", "prompt"),
+    ("address", "prompt"),
     [
         ("prompt=What+is+this%3F", "What is this?"),
         ("http://localhost:8501/logit-lens?prompt=What+is+this?", "What is this?"),
@@ -104,13 +110,22 @@ def test_only_what_differs_from_the_defaults_is_in_a_link():
         ("prompt=see+http://example.org/", "see http://example.org/"),
     ],
 )
-def test_links_written_by_hand(link, prompt):
+def test_links_written_by_hand(address, prompt):
     """Browsers and people leave ``?``, ``:`` and ``/`` of a query as they are (RFC 3986, 3.4)."""
-    assert from_query(Params, link).prompt == prompt
+    assert params_of(address).prompt == prompt
 
 
-def test_view_keys_are_for_the_page_only():
-    assert from_query(Params, "view_colour=kl&top_k=4&view_=x") == Params(top_k=4)
+@pytest.mark.parametrize("model", ["a/b c+d", "/a folder/x&y=z", "~/\u05e9"])
+def test_any_model_survives_as_text(model):
+    """A link may name listed models only; flags name any."""
+    query = to_query(Params(model=model))
+    assert from_texts(Params, parse_qs(query)).model == model
+
+
+def test_view_keys_do_not_touch_what_is_computed():
+    address = "view_colour=kl&top_k=4&view_layer=&view_figure=layers"
+    assert links.parse(address) == (Params(top_k=4), LensView(colour="kl", figure="layers"))
+    assert params_of(address) == Params(top_k=4)
 
 
 @pytest.mark.parametrize(
@@ -220,19 +235,21 @@ def test_what_is_not_accepted_is_named(case):
 )
 def test_bad_links_are_refused(query, name):
     with pytest.raises(ParameterError) as raised:
-        from_query(Params, query)
+        params_of(query)
     one_line(raised.value, name)
 
 
 def test_unknown_keys_list_what_is_accepted():
-    with pytest.raises(ParameterError, match="prompt, model, layers, positions, top_k"):
-        from_query(Params, "colour=red")
+    with pytest.raises(
+        ParameterError, match="model, prompt, layers, positions, stream, watch, top_k"
+    ):
+        params_of("colour=red")
     with pytest.raises(ParameterError, match="no such parameter"):
         from_texts(Params, {"<script>": ["x"]})
 
 
 @pytest.mark.parametrize(
-    "link",
+    "address",
     [
         "http://[",
         "http://[" + "\x1b" * 5000,
@@ -249,15 +266,15 @@ def test_unknown_keys_list_what_is_accepted():
         "model=.",
     ],
 )
-def test_links_name_papers_and_listed_models_only(link):
+def test_links_name_papers_and_listed_models_only(address):
     with pytest.raises(ParameterError) as raised:
-        links.parse(link)
+        links.parse(address)
     assert "accepted" in str(raised.value)
     assert str(raised.value).isprintable() and len(str(raised.value)) < 700
 
 
 @pytest.mark.parametrize(
-    "link",
+    "address",
     [
         "prompt=and",
         "?prompt=and",
@@ -266,14 +283,15 @@ def test_links_name_papers_and_listed_models_only(link):
     ],
 )
 @pytest.mark.parametrize("rest", ["", "/or"])
-def test_a_link_leads_to_its_paper(link, rest):
-    paper, params = links.parse(link + rest)
-    assert (paper.name, params) == ("logit-lens", Params(prompt="and" + rest))
+def test_a_link_leads_to_its_paper(address, rest):
+    params = params_of(address + rest)
+    assert params == Params(prompt="and" + rest)
+    assert question_of(params)[0].name == "logit-lens"
 
 
 @pytest.mark.parametrize("name", ["GPT2", "Gpt2", "gpt2"])
 def test_a_model_goes_by_its_listed_name_whatever_its_case(name):
-    assert links.parse(f"model={name}")[1] == Params(model="gpt2")
+    assert params_of(f"model={name}") == Params(model="gpt2")
     assert links.listed(Params(model="/a/Folder")) == Params(model="/a/Folder")
 
 
@@ -288,10 +306,13 @@ def test_parameters_are_values():
         dataclasses.replace(params, top_k=0)
 
 
-def test_every_field_is_described():
-    texts = describe(Params)
-    assert list(texts) == [field.name for field in dataclasses.fields(Params)]
-    assert all(len(text) > 5 for text in texts.values())
+def test_every_field_of_every_question_is_described():
+    for paper in BUILT.values():
+        for question in paper.questions:
+            described = fields_of(question.params)
+            assert list(described) == [field.name for field in dataclasses.fields(question.params)]
+            for field in described.values():
+                assert len(field.help) > 5 and field.label, field.name
 
 
 def test_resolve_is_range():

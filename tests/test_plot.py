@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from interp_core import exports
-from interp_core.charts import logit_lens, theme
-from interp_core.papers import PAPERS, stored
-from interp_core.papers.logit_lens import PRESETS
-from interp_core.plot import columns, font
+from interp_core.papers.logit_lens import PRESETS, figures_grid
+from interp_core.plot import columns, font, theme
+from interp_core.question import stored
 
-CHARTS = Path(theme.__file__).parent
+PLOT = Path(theme.__file__).parent
+FIGURES = [*PLOT.glob("*.py"), *PLOT.parent.glob("papers/*/figures*.py")]
 TEXTS = ("·Madrid", "iiiiiii", "WWWWWWW", "Жук", "ναός")
 
 
@@ -101,7 +101,7 @@ def test_the_widest_columns_give_way_first(needs, room, least, widths):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_tokens_of_a_grid_are_whole_and_fit(preset):
-    chart = logit_lens.grid(stored(PAPERS["logit-lens"], PRESETS[preset]))
+    chart = figures_grid.grid(stored(PRESETS[preset]))
     rows = next(iter(chart.to_dict()["datasets"].values()))
     for row in rows:
         room = row["right"] - row["left"]
@@ -112,7 +112,8 @@ def test_tokens_of_a_grid_are_whole_and_fit(preset):
 
 def test_figures_cut_names_themselves():
     # What Vega measures depends on the fonts that a browser has when it draws.
-    for path in CHARTS.glob("*.py"):
+    assert len(FIGURES) > 20
+    for path in FIGURES:
         assert not re.search(r"[lL]abelLimit=|[tT]itleLimit=|\blimit=\d", path.read_text()), path
     for mode in ("light", "dark"):
         config = theme.config(mode)

@@ -13,9 +13,9 @@ import pytest
 from test_runtime import wait_for
 
 from interp_core import blas, jobs, runtime, sampling
-from interp_core.papers.causal_tracing import trace
-from interp_core.papers.causal_tracing.params import Params as TraceParams
-from interp_core.papers.induction_heads import Params, train
+from interp_core.papers import causal_tracing
+from interp_core.papers.induction_heads import TrainingParams
+from interp_core.papers.induction_heads.compute import train
 from interp_core.provenance import Recorder
 from interp_core.runtime import Cancelled, Job, clock, enqueue, holding, report, stage, submit
 
@@ -261,15 +261,15 @@ def test_undivided_work_is_not_divided(every_report):
 
 def learned() -> dict[str, np.ndarray]:
     """Train a toy for a few steps."""
-    params = Params(train=True, layers=("1",), steps=50, resume=False)
+    params = TrainingParams(toys=("1",), steps=50, resume=False)
     for learner in train._train("1", params, [0, 1, 2, 3], train._Data.of(1), (0, 3)):
         theta = np.array(learner.theta)
     return {"theta": theta, **learner.logs}
 
 
 def traced(model) -> dict[str, np.ndarray]:
-    params = TraceParams(prompt="one two three four", subject="two", samples=2, window=1)
-    found = trace.run(model, params)
+    params = causal_tracing.Params(prompt="one two three four", subject="two", samples=2, window=1)
+    found = causal_tracing.run(model, params, findings=False)
     return {"score": found.score, "probability": found.probability}
 
 

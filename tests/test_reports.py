@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
-from interp_core import exports, links
-from interp_core.papers import PAPERS, stored
+from interp_core import cli, exports, links
 from interp_core.papers.logit_lens import PRESETS
+from interp_core.question import stored
+from interp_core.registry import BUILT
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "reports"
@@ -90,7 +92,7 @@ def pages(site) -> dict[Path, Page]:
 
 @pytest.fixture(scope="module")
 def result():
-    return stored(PAPERS["logit-lens"], PRESETS["A fact"])
+    return stored(PRESETS["A fact"])
 
 
 @pytest.fixture(scope="module")
@@ -136,11 +138,13 @@ def test_links_within_the_site_lead_somewhere(pages):
 def test_links_to_the_app_open_the_result(lens, result):
     addresses = [link for link in lens.links if link.startswith(APP)]
     assert len(addresses) >= len(result.findings)
+    asked = set()
     for address in addresses:
-        paper, params = links.parse(address)
-        assert (paper.name, params) == (result.paper, result.params)
+        params, _ = links.parse(address)
+        asked.add(params)
+    assert asked == {result.params, result.evidence["prompts"].params}
     views = {key for address in addresses for key in re.findall(r"view_\w+=[^&]+", address)}
-    supports = {f"view_support={name}" for name in ("trajectories", "attribution", "survey")}
+    supports = {f"view_figure={name}" for name in ("trajectories", "attribution")}
     assert supports | {"view_colour=kl"} <= views
 
 
@@ -151,7 +155,7 @@ def test_numbers_are_those_of_the_result(lens, result):
     for finding in result.findings:
         assert " ".join(finding.claim.split()) in lens.text
         assert finding.shown in lens.text
-    peak = result.survey.kl[1:, 0].max()
+    peak = result.evidence["prompts"].kl[1:, 0].max()
     assert f"rises to {peak:.1f} at layer" in lens.text
     assert result.provenance.model.weights_sha256[:16] in lens.text
 
@@ -176,9 +180,19 @@ def test_code_to_copy_is_that_of_the_result(lens, result):
     assert f'link"{result.link}"' in said
 
 
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_commands_of_a_page_are_commands(page):
+    text = (REPORTS / page).read_text(encoding="utf-8")
+    for command in re.findall(r"python -m interp_core ([^\n`'\"\\]+)", text):
+        words = shlex.split(command)
+        if words != ["link"]:
+            _, unknown = cli._parser().parse_known_args(cli._with_question(words))
+            assert not unknown, command
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name == "papers"], ids=str)
 def test_a_page_is_named_as_its_paper(page):
-    assert page.stem in {paper.stem for paper in PAPERS.values() if paper.built}
+    assert page.stem in {paper.stem for paper in BUILT.values()}
     assert (ROOT / "interp_core" / "papers" / page.stem).exists()
 
 

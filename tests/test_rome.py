@@ -8,22 +8,24 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from interp_core import sampling
+from interp_core import links, sampling, store
 from interp_core.papers import causal_tracing
 from interp_core.papers.causal_tracing import (
     Average,
+    AverageParams,
     Edit,
+    EditParams,
     EditScores,
     Params,
+    ScoresParams,
     Trace,
-    edit,
     facts,
-    moment,
-    rome,
-    trace,
 )
-from interp_core.papers.causal_tracing.subject import locate
-from interp_core.params import from_query
+from interp_core.papers.causal_tracing.compute import edit, key_covariance, rome, trace
+from interp_core.papers.causal_tracing.compute.subject import locate
+from interp_core.params import ParameterError
+from interp_core.query import from_texts
+from interp_core.question import kept_by, question_of
 from interp_core.residual import Site
 from interp_core.runtime import on_compute_thread
 
@@ -38,13 +40,13 @@ def gap(found, expected) -> float:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(moment, "TEXTS", 8)
-    monkeypatch.setattr(moment, "LENGTH", 20)
+    monkeypatch.setattr(key_covariance, "TEXTS", 8)
+    monkeypatch.setattr(key_covariance, "LENGTH", 20)
     monkeypatch.setattr(edit, "_PREFIXES", ((2, 3),))
     monkeypatch.setattr(edit, "_NEW_TOKENS", 3)
 
 
-EDIT = Params(prompt="Bob is in", subject="Bob", answer="q", new_object="w", edit=True, layer=1)
+EDIT = EditParams(prompt="Bob is in", subject="Bob", answer="q", new_object="w", layer=1)
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def unpenalised(monkeypatch):
     monkeypatch.setattr(rome, "DECAY", 0.0)
 
 
-def edit_of(name: str, **changes) -> Params:
+def edit_of(name: str, **changes) -> EditParams:
     """Return the edit; in Gemma's block 1, the subject is out of the last block's window."""
     return dataclasses.replace(EDIT, layer=0 if name == "gemma2" else 1, **changes)
 
@@ -62,7 +64,7 @@ TOKENS = [[5, 9, 70, 33, 41, 80]]
 
 
 @on_compute_thread
-def updated(model, params: Params) -> dict[str, np.ndarray]:
+def updated(model, params: EditParams) -> dict[str, np.ndarray]:
     stream = model.stream
     before = np.array(stream.run(mx.array(TOKENS)).logits)
     update = edit._update(model, params, locate(model, params), params.layer, "w")
@@ -136,9 +138,9 @@ def test_the_second_moment_is_that_of_the_keys(tiny, name):
 
     @on_compute_thread
     def both():
-        found = moment.second_moment(model, 1, "auto", 3)
+        found = key_covariance.second_moment(model, 1, "auto", 3)
         site = Site("mlp_post", 1)
-        tokens = moment.texts(model, "auto", 3)
+        tokens = key_covariance.texts(model, "auto", 3)
         run = model.stream.run(mx.array(tokens), keep=[site])
         return found, np.array(run.acts[site]).astype(float), tokens
 
@@ -204,27 +206,39 @@ def test_greedy_text_is_the_argmax_of_full_forwards(tiny, name):
 
 
 KINDS = {
-    Trace: ({}, {"covariance": "identity", "limit": 3, "new_object": "x", "watch": ("y",)}),
-    Average: ({"facts": "shipped"}, {"prompt": "x y", "subject": "x", "swap": "z", "layer": 1}),
-    Edit: ({"edit": True, "new_object": "x"}, {"noise": 1.0, "samples": 9, "kinds": ("z",)}),
-    EditScores: ({"edit": True, "facts": "shipped"}, {"noise": 1.0, "new_object": "q"}),
+    Params: (Trace, {"covariance": "identity", "limit": 3, "new_object": "x", "watch": ("y",)}),
+    AverageParams: (Average, {"prompt": "x y", "subject": "x", "swap": "z", "layer": 1}),
+    EditParams: (Edit, {"noise": 1.0, "samples": 9, "kinds": ("z",)}),
+    ScoresParams: (EditScores, {"noise": 1.0, "new_object": "q"}),
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_ignored_parameters_do_not_matter(kind):
-    asked, ignored = KINDS[kind]
-    found, canonical = causal_tracing.analysis(Params(**asked))
-    assert found is kind and causal_tracing.analysis(canonical) == (kind, canonical)
-    for name, value in {**ignored, "resume": False}.items():
-        assert causal_tracing.analysis(Params(**asked, **{name: value})) == (kind, canonical), name
-    assert causal_tracing.analysis(Params(**asked, seed=5))[1] != canonical
+@pytest.mark.parametrize("cls", KINDS)
+def test_parameters_that_a_question_does_not_read_are_refused(cls):
+    kind, others = KINDS[cls]
+    asked = cls()
+    assert question_of(asked)[1].result is kind
+    for name, value in others.items():
+        with pytest.raises(ParameterError, match=f"^{name}: "):
+            cls(**{name: value})
+    key = store.key(kind, asked, "print")
+    assert store.key(kind, dataclasses.replace(asked, model="x"), "print") == key
+    assert store.key(kind, dataclasses.replace(asked, seed=5), "print") != key
+    assert store.key(kind, asked, "another print") != key
+
+
+def test_whether_to_resume_does_not_matter():
+    fresh, asked = AverageParams(resume=False), AverageParams()
+    assert store.key(Average, fresh, "print") == store.key(Average, asked, "print")
+    assert kept_by(fresh) == asked
+    for cls in (Params, EditParams, ScoresParams):
+        with pytest.raises(ParameterError, match=r"^resume: "):
+            from_texts(cls, {"resume": ["false"]})
 
 
 def test_links_give_back_the_parameters(tiny):
     for result in (run(tiny("llama")), causal_tracing.run(tiny("llama"), EDIT, findings=False)):
-        again = from_query(Params, result.link)
-        assert again == result.params == causal_tracing.analysis(again)[1]
+        assert links.parse(result.link)[0] == result.params
 
 
 def test_the_default_model_recalls_a_continent(model):

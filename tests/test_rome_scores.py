@@ -8,33 +8,33 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from interp_core import store
+from interp_core import question, store
 from interp_core.papers import causal_tracing
 from interp_core.papers.causal_tracing import (
-    SCORES,
     Edit,
+    EditParams,
     EditScores,
     Params,
+    ScoresParams,
     Trace,
-    edit,
-    findings,
-    moment,
+    claims,
 )
+from interp_core.papers.causal_tracing.compute import edit, key_covariance, rome
 from interp_core.papers.causal_tracing.facts import Fact
 from interp_core.params import ParameterError
 from interp_core.runtime import on_compute_thread
 
-EDIT = Params(prompt="Bob is in", subject="Bob", answer="q", new_object="w", edit=True, layer=1)
+EDIT = EditParams(prompt="Bob is in", subject="Bob", answer="q", new_object="w", layer=1)
 FACTS = [
     Fact("Bob", "q", "{} is in", "r", "w", ("So Bob is in", "Now Bob is in"), ("Tom is in",)),
-    Fact("Ann", "a", "{} sees", "r", "b", ("Here Ann sees",), ("Eve sees", "Kim sees")),
+    Fact("Ann", "a", "{} sees", "r", "s", ("Here Ann sees",), ("Eve sees", "Kim sees")),
 ]
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(moment, "TEXTS", 8)
-    monkeypatch.setattr(moment, "LENGTH", 20)
+    monkeypatch.setattr(key_covariance, "TEXTS", 8)
+    monkeypatch.setattr(key_covariance, "LENGTH", 20)
     monkeypatch.setattr(edit, "_PREFIXES", ((2, 3),))
     monkeypatch.setattr(edit, "_NEW_TOKENS", 3)
 
@@ -47,7 +47,7 @@ def logits(model) -> np.ndarray:
 def scored(model, monkeypatch, **changes) -> EditScores:
     monkeypatch.setattr(edit, "known_facts", lambda *_: (FACTS, 3, 1))
     # Through block 0 a random model's answer can be moved, whatever prefixes are drawn.
-    params = dataclasses.replace(SCORES, layer=0, limit=2, **changes)
+    params = ScoresParams(layer=0, limit=2, **changes)
     return causal_tracing.run(model, params, findings=False)
 
 
@@ -68,6 +68,8 @@ def test_prompts_to_compare_are_asked_of_both_models_and_the_model_stays(tiny):
 def test_many_edits_are_scored_one_at_a_time(tiny, monkeypatch):
     model = tiny("llama")
     before = logits(model)
+    # The length of values is left free: a random model's answers hardly depend on any.
+    monkeypatch.setattr(rome, "DECAY", 0.0)
     result = scored(model, monkeypatch)
     assert result.prompts == ("Bob is in", "Ann sees") and result.n_wrong == 4
     assert result.prefers.shape == result.margin.shape == (2, 2, 3)
@@ -100,7 +102,7 @@ def test_findings_say_which_claims_hold(tiny, monkeypatch):
     words = {"prompts": ("p",) * 24, "old": ("o",) * 24, "new": ("n",) * 24}
     for prefers, expected in ((good, True), (bad, False)):
         made = dataclasses.replace(base, prefers=prefers, margin=prefers, **fields, **words)
-        holds = {each.id: each.holds for each in findings.of_edits(made)}
+        holds = {each.id: each.holds for each in claims.of_edits(made)}
         assert len(holds) >= 5
         spoiled = [name for name, held in holds.items() if not held]
         assert bool(spoiled) is not expected and len(spoiled) in (0, 3)
@@ -109,13 +111,15 @@ def test_findings_say_which_claims_hold(tiny, monkeypatch):
 def test_results_of_one_prompt_get_the_findings_that_are_kept(tiny, monkeypatch):
     model = tiny("llama")
     result = causal_tracing.run(model, EDIT, findings=False)
-    assert causal_tracing.attach(result, model.info.fingerprint).scores is None
-    kept = dataclasses.replace(
-        scored(model, monkeypatch), params=causal_tracing.analysis(SCORES)[1]
-    )
+    assert result.evidence == question.attach(result).evidence == {}
+    kept = dataclasses.replace(scored(model, monkeypatch), params=ScoresParams())
     store.put(kept)
-    found = causal_tracing.attach(result, model.info.fingerprint).scores
-    assert found is not None and found.prompts == kept.prompts
+    found = question.attach(result)
+    assert found.evidence["scores"].prompts == kept.prompts
+    assert found.findings == found.evidence["scores"].findings and not found.own_findings
+    # They take long, so that they are not measured on the way: the model is not asked.
+    monkeypatch.setattr(edit, "known_facts", None)
+    assert causal_tracing.run(model, EDIT).evidence["scores"].prompts == kept.prompts
 
 
 def test_a_layer_that_is_not_there_and_the_answer_itself_are_refused(tiny):
@@ -128,8 +132,9 @@ def test_a_layer_that_is_not_there_and_the_answer_itself_are_refused(tiny):
 @pytest.mark.parametrize("metric", ["joint_probability", "logit_difference", "kl"])
 def test_other_metrics_give_the_clean_value_where_everything_is_restored(tiny, metric):
     """Restoring the last position at the last layer gives the clean run, whatever is measured."""
+    foil = {"foil": "w"} if metric == "logit_difference" else {}
     params = Params(
-        prompt="Bob is in ", subject="Bob", answer="q", foil="w", metric=metric, samples=2, window=2
+        prompt="Bob is in ", subject="Bob", answer="q", metric=metric, samples=2, window=2, **foil
     )
     result = causal_tracing.run(tiny("llama"), params, findings=False)
     assert isinstance(result, Trace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import os
@@ -13,14 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from interp_core import store
+from interp_core import question, store
 from interp_core.models import catalogue
-from interp_core.papers import PAPERS, logit_lens, obtain, stored
-from interp_core.papers.logit_lens import LogitLens, Params, Survey
-from interp_core.papers.logit_lens.survey import SurveyParams
+from interp_core.papers import logit_lens
+from interp_core.papers.induction_heads import TrainingParams
+from interp_core.papers.logit_lens import Averages, LogitLens, Params, PromptsParams
 from interp_core.paths import SHIPPED, cache_dir
+from interp_core.question import obtain, question_of, stored
 
-PAPER = PAPERS["logit-lens"]
 PARAMS = Params(prompt="the cat\x00 <b> 👩‍👩‍👧", watch=("o", "e"), top_k=3, layers="0:2")
 
 
@@ -70,20 +71,34 @@ def test_keys_tell_apart_what_gives_other_numbers(result, monkeypatch):
     others = [
         store.key(LogitLens, Params(prompt="the dog"), "weights-float32"),
         store.key(LogitLens, PARAMS, "weights-float16"),
-        store.key(Survey, SurveyParams(), "weights-float32"),
+        store.key(Averages, PromptsParams(), "weights-float32"),
     ]
     monkeypatch.setattr(LogitLens, "version", LogitLens.version + 1)
     others.append(store.key(LogitLens, PARAMS, "weights-float32"))
     assert len({key, *others}) == 5
     monkeypatch.undo()
-    renamed = Params(**{**vars(PARAMS), "model": "another-name"})
-    assert store.key(LogitLens, renamed, "weights-float32") == key
+    for how in ({"model": "another-name"}, {"skip_first": 9}):
+        other = dataclasses.replace(PARAMS, **how)
+        assert store.key(LogitLens, other, "weights-float32") == key
 
 
 def test_obtain_computes_once(tiny, monkeypatch):
-    first = obtain(PAPER, tiny("gpt2"), PARAMS, findings=False)
-    monkeypatch.setattr(PAPER.module, "run", lambda *_, **__: pytest.fail("computed again"))
-    same(first, obtain(PAPER, tiny("gpt2"), PARAMS, findings=False))
+    first = obtain(tiny("gpt2"), PARAMS)
+    monkeypatch.setattr(question, "run", lambda *_: pytest.fail("computed again"))
+    same(first, obtain(tiny("gpt2"), PARAMS))
+    read = obtain(tiny("gpt2"), dataclasses.replace(PARAMS, skip_first=3))
+    assert read.params.skip_first == 3
+    np.testing.assert_array_equal(read.kl, first.kl)
+
+
+def test_obtain_computes_anew_when_asked_to(tiny, monkeypatch):
+    obtain(tiny("gpt2"), PARAMS)
+    counted = []
+    compute = question.run
+    monkeypatch.setattr(question, "run", lambda *each: counted.append(1) or compute(*each))
+    obtain(tiny("gpt2"), PARAMS, fresh=True)
+    obtain(tiny("gpt2"), PARAMS)
+    assert counted == [1]
 
 
 def damage(data: bytes, how: str) -> bytes:
@@ -143,8 +158,8 @@ def test_another_version_is_not_read(result, monkeypatch):
     monkeypatch.setattr(LogitLens, "version", 99)
     with pytest.raises(ValueError, match=r"it is of .*logit-lens.*version"):
         LogitLens.from_bytes(data)
-    with pytest.raises(ValueError, match="not a readable logit-lens-survey result"):
-        Survey.from_bytes(data)
+    with pytest.raises(ValueError, match=r"not a readable logit-lens result: it is of .*'lens'"):
+        Averages.from_bytes(data)
 
 
 def full(*_, **__):
@@ -155,7 +170,7 @@ def full(*_, **__):
 def test_a_full_disk_keeps_the_result_usable(tiny, where, monkeypatch, caplog):
     monkeypatch.setattr(*where, full)
     with caplog.at_level(logging.WARNING, "lensbook"):
-        found = obtain(PAPER, tiny("gpt2"), PARAMS, findings=False)
+        found = obtain(tiny("gpt2"), PARAMS)
     assert len(found.frames["grid"]) == found.top_ids.size
     assert "not kept: No space left on device" in caplog.text
     assert entries() == []
@@ -166,15 +181,15 @@ def test_an_unwritable_cache_keeps_the_result_usable(tiny, cache, caplog):
     (cache / "results").mkdir()
     (cache / "results" / "logit-lens").write_text("a file where the folder should be")
     with caplog.at_level(logging.WARNING, "lensbook"):
-        found = obtain(PAPER, tiny("gpt2"), PARAMS, findings=False)
+        found = obtain(tiny("gpt2"), PARAMS)
     assert found.summary["n_tokens"] == len(found.tokens) and "not kept" in caplog.text
 
 
 def test_what_ships_is_read_without_a_cache(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("LENSBOOK_CACHE", str(tmp_path / "file"))
-    assert stored(PAPER, Params()).summary["final_token"] == " Paris"
-    assert stored(PAPER, Params(prompt="Never seen")) is None
+    assert stored(Params()).summary["final_token"] == " Paris"
+    assert stored(Params(prompt="Never seen")) is None
     told = [each.message for each in caplog.records]
     assert len(told) == len(set(told)) and all("set LENSBOOK_CACHE" in each for each in told)
 
@@ -208,7 +223,7 @@ def test_a_reader_never_sees_half_an_entry(result, monkeypatch):
 @pytest.mark.parametrize("name", [None, *logit_lens.PRESETS])
 def test_presets_ship_with_findings(name):
     params = logit_lens.PRESETS.get(name, Params())
-    found = stored(PAPER, params)
+    found = stored(params)
     assert found is not None and found.params == params
     assert {"last_row", "kl_monotone", "crystallisation"} <= {f.id for f in found.findings}
     assert set(found.frames) == {
@@ -218,7 +233,7 @@ def test_presets_ship_with_findings(name):
         "watched",
         "attribution",
         "layers",
-        "survey",
+        "averages",
     }
     assert entries() == []
 
@@ -226,14 +241,15 @@ def test_presets_ship_with_findings(name):
 def test_nothing_else_ships():
     folder = SHIPPED / "results" / "logit-lens"
     fingerprint = catalogue.find(catalogue.DEFAULT).fingerprint
-    wanted = [Params(), *logit_lens.PRESETS.values()]
-    expected = {store.key(LogitLens, params, fingerprint) for params in wanted}
+    wanted = [Params(), PromptsParams(), *logit_lens.PRESETS.values()]
+    assert set(wanted) == set(logit_lens.PAPER.shipped)
+    expected = {store.key(question_of(params)[1].result, params, fingerprint) for params in wanted}
     assert {file.stem for file in folder.iterdir()} == expected
 
 
 @pytest.mark.parametrize("name", ["A fact", "A chat turn"])
 def test_shipped_numbers_are_what_is_computed(model, name):
-    shipped = stored(PAPER, logit_lens.PRESETS[name])
+    shipped = stored(logit_lens.PRESETS[name])
     fresh = logit_lens.run(model, logit_lens.PRESETS[name], findings=False)
     assert fresh.tokens == shipped.tokens
     np.testing.assert_array_equal(fresh.final_top, shipped.final_top)
@@ -245,11 +261,22 @@ def test_shipped_numbers_are_what_is_computed(model, name):
 
 def test_presets_need_no_model_and_no_mlx_work():
     code = (
-        "from interp_core.papers import PAPERS, stored, logit_lens\n"
+        "from interp_core.papers import logit_lens\n"
+        "from interp_core.question import stored\n"
         "import sys, threading\n"
-        "r = stored(PAPERS['logit-lens'], logit_lens.PRESETS['A fact'])\n"
+        "r = stored(logit_lens.PRESETS['A fact'])\n"
         "print(r.summary['final_token'], [t.name for t in threading.enumerate()],"
         " 'mlx_lm' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "Paris ['MainThread'] False"
+
+
+def test_parameters_that_say_not_to_resume_are_computed_so(monkeypatch):
+    asked = []
+    shipped = stored(TrainingParams())
+    monkeypatch.setattr(question, "run", lambda _, params: asked.append(params.resume) or shipped)
+    obtain(None, TrainingParams(resume=False))
+    obtain(None, TrainingParams(), fresh=True)
+    assert asked == [False, True]
+    assert obtain(None, TrainingParams()).params.resume and len(asked) == 2

@@ -10,9 +10,10 @@ from tokenizers.processors import TemplateProcessing
 
 from interp_core.papers import logit_lens
 from interp_core.papers.causal_tracing import Params as Tracing
-from interp_core.papers.causal_tracing.subject import locate
+from interp_core.papers.causal_tracing.compute.subject import locate
+from interp_core.papers.induction_heads import AttentionParams, ContextParams
 from interp_core.papers.induction_heads import Params as Induction
-from interp_core.papers.induction_heads import pattern, repeats, texts
+from interp_core.papers.induction_heads.compute import passages, pattern, repeats
 from interp_core.papers.logit_lens.compute import encode
 from interp_core.tokens import Tokenizer
 
@@ -72,8 +73,7 @@ def test_every_paper_asks_for_the_rule(tiny, monkeypatch):
     monkeypatch.setattr(Tokenizer, "front", lambda _, choice, auto: asked.append(auto) or [5])
     assert encode(model, logit_lens.Params(prompt="the cat"))[0] == 5
     assert locate(model, Tracing(prompt="the cat", subject="cat")).ids[0] == 5
-    induction = Induction(tokens=4, repeats=2, seeds=1, context=32, texts=2, text="the cat the cat")
-    assert repeats.draw(model, induction).tokens[0, 0] == 5
-    assert texts.draw(model, induction)[0, 0] == 5
-    assert pattern._ids(model, induction)[0] == 5
+    assert repeats.draw(model, Induction(tokens=4, repeats=2, seeds=1)).tokens[0, 0] == 5
+    assert passages.draw(model, ContextParams(context=32, texts=2))[0, 0] == 5
+    assert pattern.tokens(model.tokenizer, AttentionParams(text="the cat the cat"))[0] == 5
     assert {"tokenizer", "document", "bos"} <= set(asked)

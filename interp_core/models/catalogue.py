@@ -27,8 +27,9 @@ class KnownModel:
     fingerprint: str = ""
     """What results are keyed by (weights and precision); empty until it was loaded once."""
     n_layers: int = 0
-    """0 until it was loaded once, as is ``context``."""
+    """0 until it was loaded once, as are ``context`` and ``n_heads``."""
     context: int = 0
+    n_heads: int = 0
 
 
 _HUB = {

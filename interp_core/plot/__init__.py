@@ -1,1 +1,37 @@
-"""What figures are made of: the font they are set in, and the room it takes."""
+"""Pieces of figures: the theme, tokens, axes, marks. Knows numbers only, no model and no page."""
+
+from interp_core.plot.axes import layer_axis, layer_name, rank_axis
+from interp_core.plot.bands import lines, loss_curves, values_axis
+from interp_core.plot.heads import PICK, head_cells, shown_layers, signed_ink
+from interp_core.plot.heatmap import heat, rows_axis
+from interp_core.plot.scatters import scatter, side_labels
+from interp_core.plot.titles import alt_text, beside, figure, points, small, tip, title, top_of
+from interp_core.plot.tokens import label, shown, spaced
+
+__all__ = [
+    "PICK",
+    "alt_text",
+    "beside",
+    "figure",
+    "head_cells",
+    "heat",
+    "label",
+    "layer_axis",
+    "layer_name",
+    "lines",
+    "loss_curves",
+    "points",
+    "rank_axis",
+    "rows_axis",
+    "scatter",
+    "shown",
+    "shown_layers",
+    "side_labels",
+    "signed_ink",
+    "small",
+    "spaced",
+    "tip",
+    "title",
+    "top_of",
+    "values_axis",
+]

@@ -13,36 +13,187 @@ Departures: a token that begins documents stands in front of the prompt (``start
 the subject often is the attention sink; prompts and facts are the project's own.
 """
 
-from interp_core.papers.causal_tracing.analysis import (
-    AVERAGE,
-    EDIT,
-    FILES,
-    SCORES,
-    SWEEP,
-    analysis,
-    attach,
-    run,
-    surveys,
+from interp_core.papers.causal_tracing import (
+    claims,
+    cost,
+    facts,
+    figures,
+    figures_average,
+    figures_edit,
+    figures_scores,
 )
-from interp_core.papers.causal_tracing.average_result import Average
-from interp_core.papers.causal_tracing.edit_result import Edit, EditScores
-from interp_core.papers.causal_tracing.params import PRESETS, Params
-from interp_core.papers.causal_tracing.result import Trace
+from interp_core.papers.causal_tracing.average import Average, AverageParams
+from interp_core.papers.causal_tracing.compute import average as compute_average
+from interp_core.papers.causal_tracing.compute import edit as compute_edit
+from interp_core.papers.causal_tracing.compute import trace as compute_trace
+from interp_core.papers.causal_tracing.compute.subject import prompt_ids
+from interp_core.papers.causal_tracing.edit import Edit, EditParams
+from interp_core.papers.causal_tracing.scores import EditScores, ScoresParams
+from interp_core.papers.causal_tracing.trace import Params, Trace
+from interp_core.question import Paper, Question
+from interp_core.results import Figure
 
 __all__ = [
-    "AVERAGE",
-    "EDIT",
-    "FILES",
+    "PAPER",
     "PRESETS",
-    "SCORES",
     "SWEEP",
     "Average",
+    "AverageParams",
     "Edit",
+    "EditParams",
     "EditScores",
     "Params",
+    "ScoresParams",
     "Trace",
-    "analysis",
-    "attach",
     "run",
-    "surveys",
 ]
+
+_METHOD = r"""
+The subject's token embeddings are corrupted, by default with Gaussian noise of $3\sigma$, where
+$\sigma$ is the standard deviation of subjects' embeddings over the facts that come with Lensbook.
+Then one thing is restored to its clean value: the state after block $\ell$ at one token, or an MLP's
+or attention's output over a window of blocks. What comes back of the answer is its *indirect
+effect*, $P_{*,\,\mathrm{clean}}(o) - P_*(o)$, a difference of probabilities. *Severed*: the state is
+restored while the MLPs (or attention) after it stay as corrupted. The edit adds a rank-one matrix
+to one MLP's down-projection $W$, so that the subject's key $k^*$ gives a new value $v^*$:
+$W + (v^* - W k^*)(C^{-1}k^*)^\top / ((C^{-1}k^*)^\top k^*)$. The edited model is a view: the loaded
+weights are never touched, and nobody else sees the edit. A token that begins documents stands in
+front of the prompt, since without it the subject is often the attention sink.
+
+A window of layers restores them all, so it widens and moves a site: where layer 0 alone restores most
+of the answer, every window that reaches it does. Scores of edits compare two probabilities, the new
+object's with the old answer's; the likeliest token may still be a third. The facts were written for
+Lensbook, and many subjects suggest the answer by their wording or language.
+"""
+
+PRESETS = {
+    "A continent": Params(samples=10),
+    "A landmark": Params(
+        prompt="The Eiffel Tower is located in the city of", subject="The Eiffel Tower"
+    ),
+    "A gas": Params(
+        prompt="Of the three states of matter, oxygen at room temperature is a", subject="oxygen"
+    ),
+    "A state": Params(
+        prompt="San Diego is a large city in the American state of", subject="San Diego"
+    ),
+    "Another subject": Params(
+        subject="South Africa",
+        corruption="swap",
+        swap="North Korea",
+        window=1,
+        kinds=("resid_post", "mlp_out", "attn_out", "z"),
+        metric="logit_difference",
+    ),
+}
+"""Ready-made settings; their results on the default model ship with the package."""
+
+SWEEP = tuple(
+    ScoresParams(limit=8, layer=layer, covariance=covariance)
+    for layer, covariance in (
+        (1, "text"),
+        (3, "text"),
+        (5, "text"),
+        (8, "text"),
+        (20, "text"),
+        (1, "identity"),
+        (8, "identity"),
+    )
+)
+"""Edits of fewer facts, by layer, and with C left out: what the report shows of both choices."""
+
+EXAMPLES = {
+    fact.prompt: {"prompt": fact.prompt, "subject": fact.subject} for fact in facts.load("shipped")
+}
+
+TRACE = Question(
+    name="trace",
+    label="Trace",
+    params=Params,
+    result=Trace,
+    compute=compute_trace.compute,
+    seconds=cost.seconds,
+    figures=(
+        Figure("maps", figures.trace_maps, live=True, when=figures.has_maps),
+        Figure("severed", figures.severed, when=figures.has_severed),
+        Figure("heads", figures.heads, when=figures.has_heads),
+    ),
+    evidence={"average": AverageParams()},
+    sentence=figures.sentence,
+    tokens=prompt_ids,
+    examples=EXAMPLES,
+)
+
+AVERAGE = Question(
+    name="average",
+    label="Averages over facts",
+    params=AverageParams,
+    result=Average,
+    compute=compute_average.compute,
+    figures=(
+        Figure(
+            "average_lines", figures_average.average_lines, live=True, when=figures_average.has_maps
+        ),
+        Figure(
+            "average_maps", figures_average.average_maps, live=True, when=figures_average.has_maps
+        ),
+        Figure(
+            "average_severed",
+            figures_average.average_severed,
+            live=True,
+            when=figures_average.has_severed,
+        ),
+    ),
+    claims=(claims.of_average,),
+    cost=lambda params: (
+        f"It traces up to {params.limit} facts that the model knows, each for some seconds to a minute, "
+        "caches every one, and resumes where it stopped."
+    ),
+    sentence=figures_average.sentence,
+)
+
+EDIT = Question(
+    name="edit",
+    label="Edit",
+    params=EditParams,
+    result=Edit,
+    compute=compute_edit.compute,
+    figures=(
+        Figure("before_after", figures_edit.before_after),
+        Figure("continuations", figures_edit.continuations, label="What the model writes"),
+        Figure("search", figures_edit.search, label="Search for the value"),
+    ),
+    evidence={"scores": ScoresParams()},
+    cost="It searches for the new value by gradient descent: half a minute, and a minute more where the "
+    "key covariance of this layer was not estimated yet.",
+    sentence=figures_edit.sentence,
+    tokens=prompt_ids,
+    examples=EXAMPLES,
+)
+
+SCORES = Question(
+    name="scores",
+    label="Scores of edits",
+    params=ScoresParams,
+    result=EditScores,
+    compute=compute_edit.scores,
+    figures=(Figure("scores", figures_scores.own_scores),),
+    claims=(claims.of_edits,),
+    cost=lambda params: (
+        f"It rewrites up to {params.limit} facts, one at a time: half a minute each."
+    ),
+    sentence=figures_scores.sentence,
+)
+
+PAPER = Paper(
+    name="causal-tracing",
+    title="Causal Tracing and ROME",
+    claim="Find where a fact is stored, and rewrite it.",
+    reference="Meng et al. 2022",
+    url="https://arxiv.org/abs/2202.05262",
+    questions=(TRACE, AVERAGE, EDIT, SCORES),
+    method=_METHOD,
+    presets=PRESETS,
+    ships=SWEEP,
+)
+run = PAPER.run

@@ -1,162 +1,172 @@
-"""Trace many facts, one by one, and keep each, so that an interrupted run goes on where it was."""
+"""Effects averaged over facts, by class of token and by layer, with intervals."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
-import mlx.core as mx
 import numpy as np
+import pandas as pd
 
-from interp_core import store
-from interp_core.models.language_model import LanguageModel
-from interp_core.papers.causal_tracing import facts, trace
-from interp_core.papers.causal_tracing.average_result import CLASSES, Average
-from interp_core.papers.causal_tracing.facts import Fact
-from interp_core.papers.causal_tracing.params import Params
-from interp_core.papers.causal_tracing.result import Trace
-from interp_core.papers.causal_tracing.subject import answer_ids, locate
-from interp_core.params import ParameterError
-from interp_core.provenance import Recorder
-from interp_core.results import Provenance
-from interp_core.runtime import report, show, stage
+from interp_core import bootstrap
+from interp_core.papers.causal_tracing.params import (
+    CORRUPTIONS,
+    METRICS,
+    ManyFacts,
+    Noise,
+    Restored,
+)
+from interp_core.params import param, parameters
+from interp_core.paths import shipped_digest
+from interp_core.results import Provenance, Result
 
-
-def run(model: LanguageModel, params: Params) -> Average:
-    """Trace the facts of ``params.facts`` that the model knows, ``params.limit`` at most.
-
-    Every fact's trace is kept as it ends, and taken from there unless ``params.resume`` is false.
-
-    Raises:
-        ParameterError: When the set is not there, or the model knows none of it.
-    """
-    if params.corruption not in ("gaussian", "uniform"):
-        raise ParameterError(
-            f"corruption: {params.corruption!r} is not accepted with facts; accepted: gaussian, "
-            "uniform"
-        )
-    if params.metric == "logit_difference":
-        raise ParameterError(
-            "metric: 'logit_difference' is not accepted with facts; accepted: probability, "
-            "joint_probability, log_probability, kl"
-        )
-    traces: list[Trace] = []
-    answers: list[str] = []
-    with Recorder() as recorder:
-        known, wrong, unusable = known_facts(model, params, facts.load(params.facts), "trace")
-        for done, fact in enumerate(known):
-            with stage("tracing facts", done, len(known)):
-                traces.append(_trace(model, of_fact(model, params, fact), resume=params.resume))
-            answers.append(fact.attribute)
-            begun = recorder.provenance(model.info, [], params.seed)
-            average = _average(params, begun, traces, answers, wrong, unusable)
-            show(average)
-    return average
+CLASSES = (
+    "first_subject",
+    "middle_subject",
+    "last_subject",
+    "first_subsequent",
+    "further",
+    "last",
+)
+"""The paper's classes of positions; a token may be in two, as a subject of one token is."""
 
 
-def known_facts(
-    model: LanguageModel, params: Params, wanted: Sequence[Fact], purpose: str
-) -> tuple[list[Fact], int, int]:
-    """Return the facts that the model knows, and how many it does not, or that do not fit it.
+@parameters
+class AverageParams(Restored, Noise, ManyFacts):
+    """Traces of many facts; the defaults are those that the findings are measured on."""
 
-    ``params.limit`` at most; ``purpose`` is what they are for.
-
-    Raises:
-        ParameterError: When it knows none.
-    """
-    known: list[Fact] = []
-    wrong = unusable = 0
-    for done, fact in enumerate(wanted):
-        if len(known) == params.limit:
-            break
-        report("asking what the model knows", done, len(wanted))
-        asked = Params(prompt=fact.prompt, subject=fact.subject, start=params.start)
-        try:
-            ids = locate(model, asked).ids
-        except ParameterError:
-            unusable += 1
-            continue
-        if knows(model, ids, fact):
-            known.append(fact)
-        else:
-            wrong += 1
-    if not known:
-        raise ParameterError(
-            f"facts: the model knows none of the {len(wanted)} in {params.facts}, so there is "
-            f"nothing to {purpose}; accepted: facts whose answer is the model's next token"
-        )
-    return known, wrong, unusable
-
-
-def knows(model: LanguageModel, ids: tuple[int, ...], fact: Fact) -> bool:
-    """Whether the model's next token is the fact's attribute, whole."""
-    tokenizer, said = model.require_tokenizer(), says(model, ids)
-    answer = answer_ids(tokenizer, fact.prompt, fact.attribute)
-    return said.strip() == fact.attribute.strip() and said == tokenizer.text(answer[0])
-
-
-def says(model: LanguageModel, ids: tuple[int, ...]) -> str:
-    """Return the text of the model's most likely next token."""
-    logits = model.stream.run(mx.array([ids]), leave=slice(-1, None)).logits
-    return model.require_tokenizer().text(int(mx.argmax(logits[0, 0]).item()))
-
-
-def of_fact(model: LanguageModel, params: Params, fact: Fact) -> Params:
-    """Return the parameters that trace one fact as ``params`` trace the set."""
-    noise = {"noise": params.noise, "noise_unit": params.noise_unit}
-    if params.noise_unit == "std" and params.facts != "shipped":
-        size = params.noise * trace.embedding_std(model, params.facts)
-        noise = {"noise": round(size, 6), "noise_unit": "absolute"}
-    return dataclasses.replace(
-        params,
-        prompt=fact.prompt,
-        subject=fact.subject,
-        answer=fact.attribute,
-        facts="",
-        limit=Params.limit,
-        resume=True,
-        **noise,
+    samples: int = param(5, "Noise samples", "samples of the noise", slider=(1, 20), ge=1, le=100)
+    corruption: Literal["gaussian", "uniform"] = param(
+        "gaussian", "Corruption", "noise on the subject's embeddings", names=CORRUPTIONS
+    )
+    metric: Literal["probability", "joint_probability", "log_probability", "kl"] = param(
+        "probability",
+        "Metric",
+        "of the target's first token, of all its tokens (joint), or KL to the clean run",
+        names=METRICS,
+    )
+    resume: bool = param(
+        True, "Resume", "take facts traced before from the cache", identity=False, control=False
     )
 
 
-def _trace(model: LanguageModel, params: Params, *, resume: bool) -> Trace:
-    kept = store.get(Trace, params, model.info.fingerprint) if resume else None
-    if kept is None:
-        kept = trace.run(model, params)
-        store.put(kept)
-    return kept
+@dataclass(frozen=True, eq=False)
+class Average(Result):
+    """Total, and average indirect, effects over the facts a model knows (Meng et al. 2022, 2.2)."""
 
+    axes: ClassVar[dict[str, str]] = {
+        "prompts": "fact",
+        "answers": "fact",
+        "clean": "fact",
+        "corrupt": "fact",
+        "layers": "layer",
+        "effect": "fact kind class layer",
+        "cells": "fact class",
+    }
 
-def _average(
-    params: Params,
-    provenance: Provenance,
-    traces: list[Trace],
-    answers: list[str],
-    wrong: int,
-    unusable: int,
-) -> Average:
-    by_class = [_by_class(each) for each in traces]
-    return Average(
-        params=params,
-        provenance=provenance,
-        prompts=tuple(each.params.prompt for each in traces),
-        answers=tuple(answers),
-        n_wrong=wrong,
-        n_unusable=unusable,
-        clean=np.array([each.clean_score for each in traces]),
-        corrupt=np.array([each.corrupt_score.mean() for each in traces]),
-        layers=traces[0].layers,
-        effect=np.stack([effect for effect, _ in by_class]),
-        cells=np.stack([cells for _, cells in by_class]),
-    )
+    params: AverageParams
+    provenance: Provenance
+    prompts: tuple[str, ...]
+    """Of the facts traced."""
+    answers: tuple[str, ...]
+    n_wrong: int
+    """Facts looked at and left out, as the model's own answer is another."""
+    n_unusable: int
+    """Facts left out as they cannot be traced, e.g. where the subject shares a token."""
+    clean: np.ndarray
+    """[fact] the metric in the clean run."""
+    corrupt: np.ndarray
+    """[fact] its mean over corrupted runs."""
+    layers: np.ndarray
+    """[layer]"""
+    effect: np.ndarray
+    """[fact, kind, class, layer] mean indirect effect over the class's positions; 0 without any."""
+    cells: np.ndarray
+    """[fact, class] how many positions of the prompt are of the class."""
 
+    @classmethod
+    def data(cls) -> dict[str, str]:
+        """The facts that ship: the set, and those that a noise in ``std`` is measured on."""
+        return {"facts": shipped_digest("facts.json")}
 
-def _by_class(traced: Trace) -> tuple[np.ndarray, np.ndarray]:
-    """Return a trace's mean effect [kind, class, layer] and the number of positions [class]."""
-    member = np.array(
-        [[name in traced.classes(p) for p in traced.positions.tolist()] for name in CLASSES]
-    )
-    cells = member.sum(1)
-    effect = np.nan_to_num(traced.effect)
-    sums = np.einsum("klp,cp->kcl", effect, member)
-    return (sums / np.maximum(cells, 1)[:, None]).astype(np.float32), cells
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[draw, fact] of the bootstrap over facts."""
+        return bootstrap.draws(len(self.prompts), self.params.seed)
+
+    @cached_property
+    def draws(self) -> np.ndarray:
+        """[draw, kind, class, layer] average indirect effects of resampled facts."""
+        sums = np.tensordot(self.counts, self.effect * self.cells[:, None, :, None], 1)
+        sizes = self.counts @ self.cells
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums / sizes[:, None, :, None]
+
+    @cached_property
+    def aie(self) -> np.ndarray:
+        """[kind, class, layer] average indirect effect over the class's positions; NaN for none."""
+        sums = (self.effect * self.cells[:, None, :, None]).sum(0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums / self.cells.sum(0)[None, :, None]
+
+    @property
+    def total(self) -> np.ndarray:
+        """[fact] total effect."""
+        return self.clean - self.corrupt
+
+    def row(self, kind: str, token_class: str) -> tuple[int, int]:
+        """Return where a kind and a class are in :attr:`aie`.
+
+        Raises:
+            ValueError: When the kind was not traced.
+        """
+        return self.params.kinds.index(kind), CLASSES.index(token_class)  # type: ignore[arg-type]
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """``average`` by kind, class and layer; ``facts``."""
+        low, high = np.moveaxis(bootstrap.interval(self.draws), -1, 0)
+        kind, token_class, layer = np.meshgrid(
+            self.params.kinds, CLASSES, self.layers, indexing="ij"
+        )
+        n = np.broadcast_to((self.cells > 0).sum(0)[None, :, None], layer.shape)
+        average = pd.DataFrame(
+            {
+                "kind": kind.ravel(),
+                "token_class": token_class.ravel(),
+                "layer": layer.ravel(),
+                "aie": self.aie.ravel(),
+                "low": low.ravel(),
+                "high": high.ravel(),
+                "n": n.ravel(),
+            }
+        )
+        traced = pd.DataFrame(
+            {
+                "prompt": self.prompts,
+                "answer": self.answers,
+                "clean": self.clean,
+                "corrupt": self.corrupt,
+                "total_effect": self.total,
+            }
+        )
+        severed = average["kind"].str.startswith("sever_")
+        average = average[~severed | (average["token_class"] == "last_subject")]
+        return {"average": average.dropna(subset="aie").reset_index(drop=True), "facts": traced}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """How many facts entered, and the average total effect."""
+        low, high = bootstrap.interval((self.counts @ self.total) / self.counts.sum(1))
+        return {
+            "facts": len(self.prompts),
+            "wrong": self.n_wrong,
+            "unusable": self.n_unusable,
+            "average_total_effect": float(self.total.mean()),
+            "average_total_effect_low": float(low),
+            "average_total_effect_high": float(high),
+            "clean": float(self.clean.mean()),
+            "corrupt": float(self.corrupt.mean()),
+            "samples": self.params.samples,
+            "start": self.params.start,
+        }

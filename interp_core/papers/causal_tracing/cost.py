@@ -1,21 +1,18 @@
-"""What a trace or an edit takes, roughly, before it is begun."""
+"""What a trace takes, roughly, before it is begun."""
 
 from __future__ import annotations
 
-from interp_core.papers.causal_tracing.params import MAPS, Params
+from interp_core.papers.causal_tracing.params import MAPS
+from interp_core.papers.causal_tracing.trace import Params
 
 _CELL = 0.01
 """Seconds that a map's cell takes with one sample, over all of the default model's layers."""
 _HEADS = 2.0
 """Seconds that all single heads take with one sample."""
-_EDIT = 180.0
-"""Seconds that an edit takes where C was not measured on the model yet, which is most of them."""
 
 
 def seconds(params: Params) -> float:
-    """Return about how long a trace or an edit takes on the default model and two cores."""
-    if params.edit:
-        return _EDIT
+    """Return about how long a trace takes on the default model and two cores."""
     tokens = len(params.prompt) / 4.5 + 1
     cells = sum(kind in MAPS for kind in params.kinds) * tokens**2 / 2
     samples = params.samples if params.corruption in ("gaussian", "uniform") else 1

@@ -1,231 +1,229 @@
-"""Trace one prompt: corrupt its subject, restore one thing, and see whether the answer returns."""
+"""What is asked of a causal trace of one prompt, and what comes back."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-import mlx.core as mx
 import numpy as np
+import pandas as pd
 
-from interp_core.models.language_model import LanguageModel
-from interp_core.papers.causal_tracing import facts, sweep
-from interp_core.papers.causal_tracing.params import SEVERED, Params
-from interp_core.papers.causal_tracing.result import Trace
-from interp_core.papers.causal_tracing.score import Scorer, log_probs
-from interp_core.papers.causal_tracing.subject import Located, answer_ids, locate
-from interp_core.params import ParameterError, resolve
-from interp_core.provenance import Recorder
-from interp_core.results import Provenance
-from interp_core.runtime import report, show
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a trace begins with."""
-
-    located: Located
-    answer: tuple[int, ...]
-    """Ids of the answer."""
-    log_probs: np.ndarray
-    """[d_vocab] the model's own, at the prompt's end."""
-    foil: int | None
-    tokens: tuple[int, ...]
-    """What is run: the prompt, and all of a joint answer but its last token."""
-    reads: int
-    corrupt: np.ndarray
-    """[sample, pos, d_model] embeddings."""
+from interp_core.fields import When
+from interp_core.papers.causal_tracing.params import (
+    BY_TEXT,
+    CORRUPTIONS,
+    METRICS,
+    SEVERED,
+    Metric,
+    Noise,
+    Prompt,
+    Restored,
+)
+from interp_core.params import MaybeText, Positions, param, parameters
+from interp_core.paths import shipped_digest
+from interp_core.results import Provenance, Result
 
 
-def run(model: LanguageModel, params: Params) -> Trace:
-    """Trace ``params.prompt``. On the compute thread only.
+@parameters
+class Corrupted:
+    """How the prompt is corrupted, by noise or by another text."""
 
-    Raises:
-        ParameterError: When a parameter does not fit the model or the prompt.
-    """
-    stream = model.stream
-    with Recorder() as recorder:
-        report("running the model", 0, 0)
-        given = inputs(model, params)
-        layers = resolve(params.layers, stream.n_layers, "layers")
-        n_prompt = len(given.located.ids)
-        positions = resolve(params.positions, n_prompt, "positions")
-        if params.window > stream.n_layers:
-            raise ParameterError(
-                f"window: {params.window} is not accepted; this model has {stream.n_layers} blocks, "
-                f"so accepted: 1 to {stream.n_layers}"
-            )
-        runs = sweep.run_both(
-            stream, stream.embed(mx.array([given.tokens])), mx.array(given.corrupt), given.reads
-        )
-        score = Scorer(stream, params.metric, _followed(params, given), given.foil, given.log_probs)
-        clean = score(runs.clean.resid[:, -runs.reads :])
-        corrupt = score(runs.corrupt.resid[:, -runs.reads :])
-        begun = recorder.provenance(model.info, list(given.located.ids), params.seed)
-        trace = _empty(model, params, begun, given, layers, positions, clean, corrupt)
-        _fill(trace, runs, score, model.info.n_heads)
-    return dataclasses.replace(
-        trace,
-        provenance=recorder.provenance(model.info, list(given.located.ids), params.seed),
+    corruption: Literal["gaussian", "uniform", "swap", "prompt"] = param(
+        "gaussian",
+        "Corruption",
+        "noise on the subject's embeddings, another subject or another prompt of equally many tokens",
+        names=CORRUPTIONS,
+    )
+    swap: MaybeText = param(
+        "", "Other subject or prompt", "it must make equally many tokens", when=BY_TEXT
     )
 
 
-def _fill(trace: Trace, runs: sweep.Runs, score: Scorer, n_heads: int) -> None:
-    """Compute the maps in place, column by column, showing each."""
-    params, layers, positions = trace.params, trace.layers.tolist(), trace.positions.tolist()
-    columns = [
-        (row, kind, position)
-        for row, kind in enumerate(params.kinds)
-        if kind != "z"
-        for position in positions
-        if position >= runs.first and (kind not in SEVERED or position == trace.subject[1] - 1)
-    ]
-    total = sum(runs.length - position for *_, position in columns)
-    total += (runs.length - runs.first) * ("z" in params.kinds)
-    done = 0
-    for row, kind, position in columns:
-        report("tracing", done, total)
-        cells = sweep.column(runs, kind, position, layers, params.window)
-        log_prob, value = score(mx.concatenate(cells))
-        at = positions.index(position)
-        trace.probability[row, :, at] = np.exp(log_prob).reshape(len(layers), -1)
-        trace.score[row, :, at] = value.reshape(len(layers), -1)
-        done += runs.length - position
-        show(dataclasses.replace(trace))
-    if "z" in params.kinds:
-        report("tracing heads", done, total)
-        log_prob, value = score(mx.concatenate(sweep.heads(runs, layers, n_heads)))
-        trace.head_probability[:] = np.exp(log_prob).reshape(trace.head_probability.shape)
-        trace.head_score[:] = value.reshape(trace.head_score.shape)
-    # Nothing before the corruption differs, so restoring it gives the corrupted run.
-    for row, kind in enumerate(params.kinds):
-        if kind not in SEVERED and kind != "z":
-            before = trace.positions < runs.first
-            trace.probability[row][:, before] = trace.corrupt_probability
-            trace.score[row][:, before] = trace.corrupt_score
+@parameters
+class Params(Restored, Noise, Corrupted, Prompt):
+    """A trace of one prompt; the defaults are the paper's, with fewer noise samples."""
 
-
-def _empty(
-    model: LanguageModel,
-    params: Params,
-    provenance: Provenance,
-    given: Inputs,
-    layers: list[int],
-    positions: list[int],
-    clean: tuple[np.ndarray, np.ndarray],
-    corrupt: tuple[np.ndarray, np.ndarray],
-) -> Trace:
-    """Return the result with nothing restored yet; what is not computed is NaN."""
-    tokenizer = model.require_tokenizer()
-    located, top = given.located, int(given.log_probs.argmax())
-    samples = len(given.corrupt)
-    maps = (len(params.kinds), len(layers), len(positions), samples)
-    per_head = (
-        (len(layers), model.info.n_heads, samples) if "z" in params.kinds else (0, 0, samples)
+    positions: Positions = param((0, None, 1), "Positions", "positions to restore", fold=True)
+    metric: Metric = param(
+        "probability",
+        "Metric",
+        "of the target's first token, of all its tokens (joint), or KL to the clean run",
+        names=METRICS,
     )
-    return Trace(
-        params=params,
-        provenance=provenance,
-        tokens=tuple(token.text for token in tokenizer.tokens(list(located.ids))),
-        subject=(located.subject.start, located.subject.stop),
-        answer="".join(tokenizer.text(i) for i in _followed(params, given)),
-        answer_rank=int((given.log_probs > given.log_probs[given.answer[0]]).sum()),
-        own_answer=tokenizer.text(top),
-        own_probability=float(np.exp(given.log_probs[top])),
-        layers=np.array(layers),
-        positions=np.array(positions),
-        clean_probability=float(np.exp(clean[0][0])),
-        clean_score=float(clean[1][0]),
-        corrupt_probability=np.exp(corrupt[0]),
-        corrupt_score=corrupt[1],
-        probability=np.full(maps, np.nan, np.float32),
-        score=np.full(maps, np.nan, np.float32),
-        head_probability=np.full(per_head, np.nan, np.float32),
-        head_score=np.full(per_head, np.nan, np.float32),
+    foil: MaybeText = param(
+        "",
+        "Against the token",
+        "the other token of the logit difference",
+        when=When("metric", ("logit_difference",)),
+        placeholder="the corrupted run's",
     )
 
 
-def _followed(params: Params, given: Inputs) -> tuple[int, ...]:
-    return given.answer if params.metric == "joint_probability" else given.answer[:1]
+@dataclass(frozen=True, eq=False)
+class Trace(Result):
+    """What restoring one state in corrupted runs brings back of the answer (Meng et al. 2022)."""
 
+    axes: ClassVar[dict[str, str]] = {
+        "layers": "layer",
+        "positions": "position",
+        "corrupt_probability": "sample",
+        "corrupt_score": "sample",
+        "probability": "kind layer position sample",
+        "score": "kind layer position sample",
+        "head_probability": "headed_layer? head? sample",
+        "head_score": "headed_layer? head? sample",
+    }
 
-def inputs(model: LanguageModel, params: Params) -> Inputs:
-    """Return what a trace of ``params`` begins with.
+    params: Params
+    provenance: Provenance
+    tokens: tuple[str, ...]
+    """Every token of the prompt, the one in front included."""
+    subject: tuple[int, int]
+    """First position of the subject, and the one after its last."""
+    answer: str
+    """The text that is followed, as the tokens that are scored give it."""
+    answer_rank: int
+    """How many tokens the model finds likelier than the answer's first; 0 is its own answer."""
+    own_answer: str
+    """The model's most likely next token."""
+    own_probability: float
+    layers: np.ndarray
+    """[layer] blocks restored at."""
+    positions: np.ndarray
+    """[position] restored at."""
+    clean_probability: float
+    """Of the answer, in the clean run."""
+    clean_score: float
+    """The metric of the clean run."""
+    corrupt_probability: np.ndarray
+    """[sample]"""
+    corrupt_score: np.ndarray
+    """[sample]"""
+    probability: np.ndarray
+    """[kind, layer, position, sample] the answer's probability with one thing restored; NaN where it
+    was not traced."""
+    score: np.ndarray
+    """[kind, layer, position, sample] the metric."""
+    head_probability: np.ndarray
+    """[layer, head, sample] with one head's ``z`` restored at every position; empty unless asked."""
+    head_score: np.ndarray
+    """[layer, head, sample]"""
 
-    Raises:
-        ParameterError: See :func:`run`.
-    """
-    stream, located = model.stream, locate(model, params)
-    end = stream.run(mx.array([located.ids]), leave=slice(-1, None), unembed=None).resid
-    own = log_probs(stream, end[0])[0]
-    answer = located.answer or (int(own.argmax()),)
-    tail = answer[:-1] if params.metric == "joint_probability" else ()
-    tokens = (*located.ids, *tail)
-    other = _other(model, params, located)
-    if other is None:
-        corrupt = _noisy(model, params, tokens, located.subject)
-    else:
-        corrupt = np.array(stream.embed(mx.array([(*other, *tail)])).astype(mx.float32))
-    foil = _foil(model, params, other)
-    return Inputs(located, answer, own, foil, tokens, len(tail) + 1, corrupt)
+    @classmethod
+    def data(cls) -> dict[str, str]:
+        """The facts that ship, whose subjects a noise in ``std`` is measured on."""
+        return {"facts": shipped_digest("facts.json")}
 
+    @property
+    def effect(self) -> np.ndarray:
+        """[kind, layer, position] indirect effect (Meng et al. 2022, section 2.1).
 
-def _noisy(
-    model: LanguageModel, params: Params, tokens: tuple[int, ...], subject: range
-) -> np.ndarray:
-    """Return embeddings with noise on the subject's tokens, drawn as the released code draws."""
-    scale = params.noise
-    if params.noise_unit == "std":
-        scale *= embedding_std(model, params.facts or "shipped")
-    clean = np.array(model.stream.embed(mx.array([tokens])).astype(mx.float32))
-    draw = np.random.RandomState(params.seed)
-    shape = (params.samples, len(subject), clean.shape[-1])
-    noise = draw.randn(*shape) if params.corruption == "gaussian" else draw.uniform(-1, 1, shape)
-    corrupt = np.repeat(clean, params.samples, axis=0)
-    corrupt[:, subject.start : subject.stop] += (scale * noise).astype(np.float32)
-    return corrupt
+        The restored runs' mean score less the corrupted runs'.
+        """
+        return self.score.mean(-1) - self.corrupt_score.mean()
 
+    @property
+    def total_effect(self) -> float:
+        """The clean score less the corrupted runs' mean."""
+        return float(self.clean_score - self.corrupt_score.mean())
 
-def embedding_std(model: LanguageModel, name: str) -> float:
-    """Return the standard deviation of all entries of the embeddings of a fact set's subjects.
+    def marked(self, position: int) -> str:
+        """Return a token as figures show it, starred in the subject."""
+        inside = self.subject[0] <= position < self.subject[1]
+        return self.tokens[position] + ("*" if inside else "")
 
-    Meng et al. 2022, section 2.1; without positions, and scaled as they enter the stream.
-    """
-    tokenizer = model.require_tokenizer()
-    ids = [i for fact in facts.load(name) for i in tokenizer.encode(fact.subject, bos=False)]
-    return float(np.array(model.stream.embed_tokens(mx.array(ids)).astype(mx.float32)).std())
+    def classes(self, position: int) -> list[str]:
+        """Return the paper's names for a position; a subject of one token is first and last."""
+        first, end = self.subject
+        last = len(self.tokens) - 1
+        names = {
+            "first_subject": position == first,
+            "middle_subject": first < position < end - 1,
+            "last_subject": position == end - 1,
+            "first_subsequent": position == end,
+            "further": end < position < last,
+            "last": position == last,
+        }
+        return [name for name, inside in names.items() if inside]
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """``trace``, ``tokens``; ``heads`` where requested."""
+        frames = {"trace": self._trace(), "tokens": self._tokens()}
+        if self.head_score.size:
+            frames["heads"] = self._heads()
+        return frames
 
-def _other(model: LanguageModel, params: Params, located: Located) -> tuple[int, ...] | None:
-    """Return the ids of the prompt that corrupts by its being another one, or None."""
-    if params.corruption in ("gaussian", "uniform"):
-        return None
-    if not params.swap.strip():
-        raise ParameterError(
-            f"swap: it is empty; corruption={params.corruption} needs another "
-            + ("subject" if params.corruption == "swap" else "prompt")
+    def _trace(self) -> pd.DataFrame:
+        """One row per kind, layer and position that was traced."""
+        kinds = [kind for kind in self.params.kinds if kind != "z"]
+        rows = [self.params.kinds.index(kind) for kind in kinds]
+        kind, layer, position = np.meshgrid(kinds, self.layers, self.positions, indexing="ij")
+        frame = pd.DataFrame(
+            {
+                "kind": kind.ravel(),
+                "layer": layer.ravel(),
+                "position": position.ravel(),
+                "token": [self.tokens[p] for p in position.ravel()],
+                "effect": self.effect[rows].ravel().astype(float),
+                "probability": self.probability[rows].mean(-1).ravel().astype(float),
+                "spread": self.score[rows].std(-1).ravel().astype(float),
+            }
         )
-    text, subject = params.swap, located.subject_text
-    if params.corruption == "swap":
-        text = params.prompt.replace(subject, params.swap.strip(), 1)
-    ids = model.require_tokenizer().offsets(text)[0]
-    own = located.ids[len(located.ids) - len(model.require_tokenizer().offsets(params.prompt)[0]) :]
-    if len(ids) != len(own):
-        raise ParameterError(
-            f"swap: the prompt has {len(own)} tokens, and {len(ids)} with {params.swap[:60]!r}; "
-            "accepted: text that makes as many"
+        return frame.dropna(subset="effect").reset_index(drop=True)
+
+    def _tokens(self) -> pd.DataFrame:
+        position = np.arange(len(self.tokens))
+        return pd.DataFrame(
+            {
+                "position": position,
+                "token": self.tokens,
+                "token_id": self.provenance.token_ids,
+                "subject": (position >= self.subject[0]) & (position < self.subject[1]),
+                "token_class": [", ".join(self.classes(int(p))) for p in position],
+            }
         )
-    if tuple(ids) == own:
-        raise ParameterError("swap: it is the same prompt; accepted: another one")
-    return (*located.ids[: len(located.ids) - len(own)], *ids)
 
+    def _heads(self) -> pd.DataFrame:
+        layer, head = np.meshgrid(self.layers, np.arange(self.head_score.shape[1]), indexing="ij")
+        effect = self.head_score.mean(-1) - self.corrupt_score.mean()
+        return pd.DataFrame(
+            {
+                "layer": layer.ravel(),
+                "head": head.ravel(),
+                "effect": effect.ravel().astype(float),
+                "probability": self.head_probability.mean(-1).ravel().astype(float),
+            }
+        ).dropna(ignore_index=True)
 
-def _foil(model: LanguageModel, params: Params, other: tuple[int, ...] | None) -> int | None:
-    if params.metric != "logit_difference":
-        return None
-    if params.foil.strip():
-        return answer_ids(model.require_tokenizer(), params.prompt, params.foil)[0]
-    if other is None:
-        raise ParameterError("foil: it is empty; metric=logit_difference needs the other token")
-    end = model.stream.run(mx.array([other]), leave=slice(-1, None), unembed=None).resid
-    return int(log_probs(model.stream, end[0])[0].argmax())
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The clean and corrupted probabilities, and where restoring brings back most."""
+        maps = [i for i, kind in enumerate(self.params.kinds) if kind not in (*SEVERED, "z")]
+        best: dict[str, Any] = {}
+        if maps and np.isfinite(self.effect[maps]).any():
+            effect = self.effect[maps]
+            towards = -1 if self.params.metric == "kl" else 1
+            best_cell = np.nanargmax(effect * towards)
+            kind, layer, position = np.unravel_index(best_cell, effect.shape)
+            best = {
+                "best_kind": self.params.kinds[maps[kind]],
+                "best_layer": int(self.layers[layer]),
+                "best_position": int(self.positions[position]),
+                "best_token": self.tokens[self.positions[position]],
+                "best_effect": float(effect[kind, layer, position]),
+            }
+        return {
+            "subject": "".join(self.tokens[slice(*self.subject)]).strip(),
+            "answer": self.answer,
+            "answer_rank": self.answer_rank,
+            "own_answer": self.own_answer,
+            "own_probability": self.own_probability,
+            "start": self.tokens[0] if self.params.start != "none" else "",
+            "clean_probability": self.clean_probability,
+            "corrupt_probability": float(self.corrupt_probability.mean()),
+            "total_effect": self.total_effect,
+            "samples": len(self.corrupt_score),
+            "n_layers": self.provenance.model.n_layers,
+            "n_tokens": len(self.tokens),
+            **best,
+        }

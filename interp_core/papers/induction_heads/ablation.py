@@ -1,183 +1,110 @@
-"""Take heads away, and see what is lost on repeats."""
+"""What repeats lose without some heads, and without as many others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
 
-import mlx.core as mx
 import numpy as np
+import pandas as pd
 
-from interp_core.models.language_model import LanguageModel
-from interp_core.papers.induction_heads import heads
-from interp_core.papers.induction_heads.ablation_result import Ablated
-from interp_core.papers.induction_heads.heads_result import ranking
-from interp_core.papers.induction_heads.params import Ablation, Head, Params, parse_head, parse_top
-from interp_core.papers.induction_heads.repeats import Repeated, draw
-from interp_core.papers.induction_heads.scores import SCORES
-from interp_core.params import ParameterError
-from interp_core.provenance import Recorder
-from interp_core.residual import Edit, Site
-from interp_core.runtime import report
+from interp_core import bootstrap
+from interp_core.papers.induction_heads.heads import loss_table
+from interp_core.papers.induction_heads.params import Removed, Sequences, Threshold, head_name
+from interp_core.params import param, parameters
+from interp_core.results import Provenance, Result
 
 
-def run(model: LanguageModel, params: Params) -> Ablated:
-    """Ablate ``params.ablate``, and as many other heads of the same layers. On the compute thread.
+@parameters
+class AblationParams(Threshold, Removed, Sequences):
+    """Heads to ablate, and how many other sets of heads to compare with."""
 
-    Raises:
-        ParameterError: When the model has no such head, or no others in its layers to compare.
-    """
-    with Recorder() as recorder:
-        given = draw(model, params)
-        scores, _, base = heads.measure(model.stream, given)
-        prefix_matching = scores[SCORES.index("prefix_matching")].mean(0)
-        chosen = chosen_heads(model, params, ranking(prefix_matching))
-        induction = [tuple(each) for each in np.argwhere(prefix_matching > params.threshold)]
-        sets = [chosen, *_controls(chosen, induction, model.info.n_heads, params)]
-        parts = [
-            _losses(model, part, sets, params.ablation, done, len(given.tokens))
-            for done, part in _counted(given)
-        ]
-    return Ablated(
-        params=params,
-        provenance=recorder.provenance(model.info, given.tokens[0].tolist(), params.seed),
-        heads=tuple(sets[0]),
-        controls=tuple(tuple(each) for each in sets[1:]),
-        base=base,
-        losses=np.concatenate(parts, axis=1),
+    controls: int = param(
+        8,
+        "Random control sets",
+        "of as many other heads of the same layers",
+        slider=(1, 20),
+        ge=1,
+        le=50,
     )
 
 
-def chosen_heads(model: LanguageModel, params: Params, ranked: Sequence[Head]) -> list[Head]:
-    """Return the heads that ``params.ablate`` names.
+@dataclass(frozen=True, eq=False)
+class Ablated(Result):
+    """Losses on repeated random tokens, whole and with heads ablated."""
 
-    Raises:
-        ParameterError: When the model has none such.
-    """
-    top = parse_top(params.ablate[0])
-    if top is not None:
-        if top > len(ranked):
-            raise ParameterError(
-                f"ablate: top-{top} is not accepted; {len(ranked)} heads have scores"
-            )
-        return list(ranked[:top])
-    found = [pair for text in params.ablate if (pair := parse_head(text)) is not None]
-    for layer, head in found:
-        if layer >= model.info.n_layers or head >= model.info.n_heads:
-            raise ParameterError(
-                f"ablate: L{layer}H{head} is not accepted; this model has layers "
-                f"0 to {model.info.n_layers - 1} with heads 0 to {model.info.n_heads - 1}"
-            )
-    return found
-
-
-def edits(
-    chosen: Sequence[Head],
-    how: Ablation,
-    n_heads: int,
-    *,
-    means: dict[int, mx.array] | None = None,
-    patterns: dict[int, mx.array] | None = None,
-) -> dict[Site, Edit]:
-    """Return the edits that ablate ``chosen``.
-
-    Args:
-        chosen: The heads.
-        how: What stands in their place.
-        n_heads: Heads in a layer.
-        means: By layer, z [head * d_head] averaged over positions and sequences, for ``mean``.
-        patterns: By layer, those of the whole model, for ``pattern``: held after the first ablated.
-    """
-    by_layer: dict[int, list[int]] = {}
-    for layer, head in chosen:
-        by_layer.setdefault(layer, []).append(head)
-    found: dict[Site, Edit] = {}
-    for layer, gone in by_layer.items():
-        keep = np.ones(n_heads, np.float32)
-        keep[gone] = 0
-        instead = None if means is None or how != "mean" else means[layer]
-        found[Site("z", layer)] = _replace(keep, instead)
-    if how == "pattern" and patterns is not None:
-        for layer in range(min(by_layer) + 1, max(patterns) + 1):
-            found[Site("pattern", layer)] = lambda _, held=patterns[layer]: held
-    return found
-
-
-def _replace(keep: np.ndarray, instead: mx.array | None) -> Edit:
-    def edit(z: mx.array) -> mx.array:
-        mask = mx.array(np.repeat(keep, z.shape[-1] // len(keep))).astype(z.dtype)
-        kept = z * mask
-        return kept if instead is None else kept + instead.astype(z.dtype) * (1 - mask)
-
-    return edit
-
-
-def _controls(
-    chosen: Sequence[Head], induction: Sequence[Head], n_heads: int, params: Params
-) -> list[list[Head]]:
-    """Return draws of as many other heads as are ablated in each layer, induction heads left out.
-
-    Raises:
-        ParameterError: When a layer has too few.
-    """
-    random = np.random.default_rng(params.seed)
-    free: dict[int, list[Head]] = {}
-    layers = sorted({layer for layer, _ in chosen})
-    for layer in layers:
-        others = [(layer, head) for head in range(n_heads)]
-        free[layer] = [each for each in others if each not in chosen and each not in induction]
-    pool = [each for layer in layers for each in free[layer]]
-    if not pool:
-        raise ParameterError(
-            "ablate: no other heads are left in these layers to compare with; "
-            "accepted: fewer heads of a layer"
-        )
-    draws = []
-    for _ in range(params.controls):
-        drawn: list[Head] = []
-        for layer in layers:
-            count = sum(each[0] == layer for each in chosen)
-            picked = random.permutation(len(free[layer]))[:count]
-            drawn += [free[layer][i] for i in picked]
-        rest = [each for each in pool if each not in drawn]
-        short = min(len(chosen) - len(drawn), len(rest))
-        drawn += [rest[i] for i in random.permutation(len(rest))[:short]]
-        draws.append(drawn)
-    return draws
-
-
-def _counted(given: Repeated) -> list[tuple[int, Repeated]]:
-    parts = list(heads.batches(given))
-    starts = np.cumsum([0, *(len(part.tokens) for part in parts)])
-    return list(zip(starts.tolist(), parts, strict=False))
-
-
-def _losses(
-    model: LanguageModel,
-    given: Repeated,
-    sets: Sequence[Sequence[Head]],
-    how: Ablation,
-    done: int,
-    total: int,
-) -> np.ndarray:
-    """Return the losses with each set of heads ablated, nats, [set, sequence, pos - 1]."""
-    stream, lowest = model.stream, min(layer for layer, _ in sets[0])
-    keep = [Site(part, layer) for part in _kept(how) for layer in range(lowest, stream.n_layers)]
-    start = stream.run(mx.array(given.tokens), stop=lowest, unembed=None).resid
-    clean = stream.run(resid=start, start=lowest, keep=keep, unembed=None)
-    mx.eval(start, clean.acts)
-    held = {
-        part: {site.layer: x for site, x in clean.acts.items() if site.part == part}
-        for part in ("z", "pattern")
+    axes: ClassVar[dict[str, str]] = {
+        "base": "sequence target",
+        "losses": "condition sequence target",
     }
-    means = {layer: z.mean((0, 1)) for layer, z in held["z"].items()}
-    out = []
-    for i, chosen in enumerate(sets):
-        report("ablating heads", done * len(sets) + i * len(given.tokens), total * len(sets))
-        changes = edits(chosen, how, model.info.n_heads, means=means, patterns=held["pattern"])
-        after = stream.run(resid=start, start=lowest, edits=changes, unembed=None).resid
-        out.append(heads.next_losses(stream, after, given.tokens))
-    return np.stack(out)
 
+    params: AblationParams
+    provenance: Provenance
+    heads: tuple[tuple[int, int], ...]
+    """Layer and head of those ablated."""
+    controls: tuple[tuple[tuple[int, int], ...], ...]
+    """Draws of other heads of the same layers, no induction heads among them."""
+    base: np.ndarray
+    """[sequence, pos - 1] loss of each next token in the whole model, nats."""
+    losses: np.ndarray
+    """[1 + control, sequence, pos - 1] the same without ``heads``, and without each control."""
 
-def _kept(how: Ablation) -> tuple[str, ...]:
-    return {"zero": (), "mean": ("z",), "pattern": ("pattern",)}[how]
+    @property
+    def rise(self) -> np.ndarray:
+        """[1 + control, sequence] rise of the mean loss on the last copy, its first token left out."""
+        last = slice(-self.params.tokens + 1, None)
+        return (self.losses[..., last] - self.base[..., last]).mean(-1)
+
+    @cached_property
+    def draws(self) -> tuple[np.ndarray, np.ndarray]:
+        """Resampled rises [draw], over sequences, and over controls too for theirs."""
+        which = bootstrap.draws(len(self.controls), self.params.seed + 1) / len(self.controls)
+        others = ((self.counts @ self.rise[1:].T) * which).sum(-1)
+        return self.counts @ self.rise[0], others
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[draw, sequence] of the bootstrap over sequences."""
+        return bootstrap.draws(len(self.base), self.params.seed) / len(self.base)
+
+    @property
+    def ratio(self) -> tuple[float, np.ndarray]:
+        """How many times the heads' rise is the controls', and its interval."""
+        own, other = self.draws
+        ends = bootstrap.interval(own / np.abs(other))
+        return float(self.rise[0].mean() / abs(self.rise[1:].mean())), ends
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """``losses`` by position, copy and condition; ``rises`` by set of heads."""
+        rows = {"none": self.base, "ablated": self.losses[0], "others": self.losses[1:].mean(0)}
+        return {"losses": loss_table(rows, self.counts, self.params), "rises": self._rises()}
+
+    def _rises(self) -> pd.DataFrame:
+        sets = [self.heads, *self.controls]
+        ends = bootstrap.interval(self.counts @ self.rise.T)
+        return pd.DataFrame(
+            {
+                "condition": ["ablated"] + ["others"] * len(self.controls),
+                "heads": [", ".join(head_name(*pair) for pair in each) for each in sets],
+                "rise": self.rise.mean(1),
+                "low": ends[:, 0],
+                "high": ends[:, 1],
+            }
+        )
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The rise of the last copy's loss, beside that of other heads."""
+        low, high = bootstrap.interval(self.draws[0])
+        last = slice(-self.params.tokens + 1, None)
+        return {
+            "heads": [head_name(*pair) for pair in self.heads],
+            "base_last_copy_loss": float(self.base[:, last].mean()),
+            "ablated_last_copy_loss": float(self.losses[0][:, last].mean()),
+            "rise": float(self.rise[0].mean()),
+            "rise_low": float(low),
+            "rise_high": float(high),
+            "others_rise": float(self.rise[1:].mean()),
+            "others": len(self.controls),
+        }

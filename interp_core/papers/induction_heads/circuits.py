@@ -1,195 +1,134 @@
-"""Heads as fixed matrices: copying through the vocabulary, and composition (Elhage et al. 2021).
-
-A head reads queries, keys and values from the normalised stream and writes its output back; both
-are linear, so a head is two matrices of low rank, ``W_QK`` and ``W_OV``. The norms' gains are folded
-in; their scales, one number a token, are left out. Rotary position is left out too: the matrices
-are those of a token with itself. Nothing of the size vocabulary x vocabulary, or d_model x d_model
-a head, is ever formed.
-"""
+"""How heads compose, and what paths into an induction head's keys carry."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
 
-import mlx.core as mx
 import numpy as np
+import pandas as pd
 
-from interp_core import store
-from interp_core.block import Tape
-from interp_core.models.language_model import LanguageModel
-from interp_core.residual import ResidualStream, norm_parts
-from interp_core.runtime import report
-
-KINDS = ("q", "k", "v")
-"""Through which input a later head reads an earlier one's output."""
-
-_ROWS = 8192
-"""Rows of the vocabulary that are read at a time."""
-
-_DRAWS = 8
-"""Random pairs that the baseline of composition is averaged over."""
+from interp_core import bootstrap
+from interp_core.papers.induction_heads.params import (
+    KINDS,
+    OneHead,
+    Sequences,
+    Threshold,
+    head_name,
+)
+from interp_core.params import parameters
+from interp_core.results import Provenance, Result
 
 
-@dataclass(frozen=True)
-class HeadMaps:
-    """The matrices of one layer's heads, keys and values repeated for the heads that share them."""
-
-    q: np.ndarray | None
-    """[head, d_model, d_head], float32; None where queries and keys are normalised, which is not
-    linear."""
-    k: np.ndarray | None
-    v: np.ndarray
-    o: np.ndarray
-    """[head, d_head, d_model]"""
+@parameters
+class CircuitsParams(Threshold, OneHead, Sequences):
+    """The head whose keys are patched, and the sequences that its prefix matching is measured on."""
 
 
-def head_maps(stream: ResidualStream, layer: int, n_heads: int) -> HeadMaps:
-    """Return the matrices of a layer, read off its own code: what it makes of unit vectors."""
-    block = stream.blocks[layer]
-    d_model = stream.d_model
-    gain, _, centred = norm_parts(block.attn_norm, d_model)
-    units = mx.diag(gain)
-    # A row of zeros shows the bias, and a doubled row whether the map is linear at all.
-    rows = mx.concatenate([units, mx.zeros((1, d_model)), 2 * units[:1]])
-    seen: dict[str, np.ndarray] = {}
+@dataclass(frozen=True, eq=False)
+class Circuits(Result):
+    """Composition between all heads, and path patching into one head's keys."""
 
-    def look(part: str, x: mx.array) -> mx.array:
-        if part in KINDS:
-            seen[part] = np.array(x[:, :, 0].astype(mx.float32))
-        return x
+    axes: ClassVar[dict[str, str]] = {
+        "composition": "3 layer head layer head",
+        "clean": "sequence",
+        "patched": "sequence layer head",
+        "previous_token": "layer head",
+        "losses": "3 sequence target",
+    }
 
-    block.heads(
-        rows[:, None].astype(stream.dtype), mx.ones((1, 1), dtype=mx.bool_), Tape(None, look, True)
-    )
-    found: dict[str, np.ndarray | None] = {}
-    for name, x in seen.items():
-        x = x - x[d_model]
-        if np.abs(x[-1] - 2 * x[0]).max() > 1e-2 * np.abs(x[-1]).max() + 1e-6:
-            found[name] = None
-            continue
-        weights = x[:d_model].swapaxes(0, 1)
-        if centred:
-            weights = weights - weights.mean(1, keepdims=True)
-        found[name] = np.repeat(weights, n_heads // len(weights), axis=0)
-    values = found["v"]
-    assert values is not None, "values are linear in every family"
-    out = np.array(output_maps(stream, layer, n_heads, values.shape[-1]))
-    both = found["q"] is not None and found["k"] is not None
-    return HeadMaps(found["q"] if both else None, found["k"] if both else None, values, out)
+    params: CircuitsParams
+    provenance: Provenance
+    composition: np.ndarray
+    """[kind, layer, head, layer, head] Frobenius scores less those of random matrices, float16: the
+    first head writes, the second reads through q, k or v; NaN where there is none."""
+    receiver: tuple[int, int]
+    """Layer and head whose keys are patched."""
+    clean: np.ndarray
+    """[sequence] its prefix matching."""
+    patched: np.ndarray
+    """[sequence, layer, head] the same when its keys are read without what that head writes."""
+    previous_token: np.ndarray
+    """[layer, head] mean attention to the previous token."""
+    sender: tuple[int, int]
+    """The head without which the receiver loses most."""
+    control: tuple[int, int]
+    """Another head of its layer, which looks least at the previous token."""
+    receivers: tuple[tuple[int, int], ...]
+    """The induction heads after the sender, whose keys are patched together for ``losses``."""
+    losses: np.ndarray
+    """[3, sequence, pos - 1] of each next token, nats: whole; with the receivers' keys read without
+    the sender; without the control."""
 
+    @property
+    def drop(self) -> np.ndarray:
+        """[sequence, layer, head] how much prefix matching is lost."""
+        return self.clean[:, None, None] - self.patched
 
-def output_maps(stream: ResidualStream, layer: int, n_heads: int, d_head: int) -> mx.array:
-    """Return what each head's output z becomes in the stream, [head, d_head, d_model], float32."""
-    block, width = stream.blocks[layer], n_heads * d_head
-    units = mx.concatenate([mx.eye(width), mx.zeros((1, width))]).astype(stream.dtype)
-    rows = block.project(units).astype(mx.float32)
-    rows = rows[:-1] - rows[-1]
-    gain, _, _ = norm_parts(block.attn_out_norm, rows.shape[-1])
-    return (rows * gain).reshape(n_heads, d_head, -1)
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[draw, sequence] of the bootstrap over sequences."""
+        return bootstrap.draws(len(self.clean), self.params.seed) / len(self.clean)
 
+    @property
+    def rise(self) -> np.ndarray:
+        """[2, sequence] rise of the loss on the last copy without the sender, without the control."""
+        last = self.losses[..., -self.params.tokens + 1 :].mean(-1)
+        return last[1:] - last[:1]
 
-def unembedding(stream: ResidualStream, ids: mx.array) -> mx.array:
-    """Return the directions whose products with the stream are logits, [token, d_model], float32."""
-    rows = stream.head_rows(ids).astype(mx.float32)
-    gain, _, centred = norm_parts(stream.norm, rows.shape[-1])
-    rows = rows * gain
-    return rows - rows.mean(-1, keepdims=True) if centred else rows
+    def rank(self, kind: str = "k") -> int | None:
+        """Return the sender's rank among the heads before the receiver by composition, from 1."""
+        found = self.composition[(KINDS.index(kind), ..., *self.receiver)].astype(np.float32)
+        own = found[self.sender]
+        return None if np.isnan(own) else int((found > own).sum()) + 1
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """``paths`` by earlier head; ``composition``, the strongest 200 pairs of each kind."""
+        return {"paths": self._paths(), "composition": self._pairs()}
 
-def kept_copying(model: LanguageModel) -> np.ndarray:
-    """Return the eigenvalue copying scores, measured once per model and kept: they are of weights."""
-    return store.measured(
-        "copying",
-        {"model": model.info.fingerprint},
-        "layer head",
-        lambda: copying(model.stream, model.info.n_heads, model.info.d_vocab),
-    )
+    def _paths(self) -> pd.DataFrame:
+        before = slice(0, self.receiver[0])
+        drop = self.drop[:, before]
+        ends = bootstrap.interval(np.tensordot(self.counts, drop, 1))
+        layers, heads = np.indices(drop.shape[1:]).reshape(2, -1)
+        into = self.composition[:, before, :, self.receiver[0], self.receiver[1]]
+        return pd.DataFrame(
+            {
+                "layer": layers,
+                "head": heads,
+                "drop": drop.mean(0).ravel(),
+                "low": ends[..., 0].ravel(),
+                "high": ends[..., 1].ravel(),
+                "previous_token": self.previous_token[before].ravel(),
+                "k_composition": into[KINDS.index("k")].astype(np.float32).ravel(),
+            }
+        )
 
+    def _pairs(self, most: int = 200) -> pd.DataFrame:
+        rows = []
+        for kind, scores in zip(KINDS, self.composition.astype(np.float32), strict=True):
+            order = np.argsort(-scores, axis=None, kind="stable")[:most]
+            for place in zip(*np.unravel_index(order, scores.shape), strict=True):
+                if np.isfinite(scores[place]):
+                    rows.append((kind, *map(int, place), float(scores[place])))
+        names = ["kind", "layer", "head", "later_layer", "later_head", "composition"]
+        return pd.DataFrame(rows, columns=names)
 
-def copying(stream: ResidualStream, n_heads: int, d_vocab: int) -> np.ndarray:
-    """Return the eigenvalue copying score of each head, [layer, head], from -1 to 1.
-
-    The sum of the eigenvalues of ``W_E W_OV W_U`` over the sum of their sizes: 1 where the head
-    raises the logits of the very tokens it reads. The non-zero ones are those of a matrix
-    [d_head, d_head], since the order of a product does not change them.
-    """
-    between = mx.zeros(())
-    for start in range(0, d_vocab, _ROWS):
-        ids = mx.arange(start, min(start + _ROWS, d_vocab))
-        read = stream.embed_tokens(ids).astype(mx.float32)
-        between = between + unembedding(stream, ids).T @ read
-        mx.eval(between)
-    middle = np.array(between)
-    scores = []
-    for layer in range(stream.n_layers):
-        report("copying through the vocabulary", layer, stream.n_layers)
-        maps = head_maps(stream, layer, n_heads)
-        values = np.linalg.eigvals(maps.o @ middle @ maps.v)
-        scores.append(values.sum(-1).real / np.abs(values).sum(-1))
-    return np.array(scores, np.float32)
-
-
-def composition(stream: ResidualStream, n_heads: int, seed: int) -> np.ndarray:
-    """Return how much later heads read what earlier ones write, [kind, layer, head, layer, head].
-
-    ``|W_OV W_QK|_F / (|W_OV|_F |W_QK|_F)`` for keys, with the other side of ``W_QK`` for queries and
-    the later ``W_OV`` for values, less the mean of random matrices of the same shapes. The first
-    layer and head write, the others read; NaN where they do not come later, and for queries and
-    keys that are normalised.
-    """
-    depth = stream.n_layers
-    maps = []
-    for layer in range(depth):
-        report("reading the heads' matrices", layer, depth)
-        maps.append(head_maps(stream, layer, n_heads))
-    writers = [_write_side(m.v, m.o) for m in maps]
-    found = np.full((len(KINDS), depth, n_heads, depth, n_heads), np.nan, np.float32)
-    for i, kind in enumerate(KINDS):
-        if maps[0].q is None and kind != "v":
-            continue
-        base = _baseline(maps[0].v.shape[1], maps[0].v.shape[2], seed)
-        readers = [_reader(m, kind) for m in maps]
-        for later in range(1, depth):
-            report(f"composition through {kind}", i * depth + later, len(KINDS) * depth)
-            for earlier in range(later):
-                found[i, earlier, :, later] = _norms(writers[earlier], readers[later]) - base
-    return found
-
-
-def _reader(maps: HeadMaps, kind: str) -> np.ndarray:
-    if kind == "v":
-        return _read_side(maps.v, maps.o)
-    if maps.q is None or maps.k is None:
-        raise ValueError("queries and keys are normalised")
-    first, second = (maps.q, maps.k) if kind == "q" else (maps.k, maps.q)
-    return _read_side(first, second.swapaxes(1, 2))
-
-
-def _write_side(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return [head, d_head, d_model] whose norms, with anything after it, are those of ``a @ b``.
-
-    The triangular factor of ``a`` [head, d_model, d_head] stands for it: norms stay. Scaled to 1.
-    """
-    inner = np.linalg.qr(a, mode="r") @ b
-    return inner / np.linalg.norm(inner, axis=(1, 2), keepdims=True)
-
-
-def _read_side(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return [head, d_model, d_head] whose norms, with anything before it, are those of ``a @ b``."""
-    return _write_side(b.swapaxes(1, 2), a.swapaxes(1, 2)).swapaxes(1, 2)
-
-
-def _norms(writers: np.ndarray, readers: np.ndarray) -> np.ndarray:
-    """Return [writer, reader] norms of products of [head, d_head, d_model], [head, d_model, d_head]."""
-    n, width, d_model = writers.shape
-    m, _, other = readers.shape
-    product = writers.reshape(-1, d_model) @ readers.swapaxes(0, 1).reshape(d_model, -1)
-    return np.sqrt((product.reshape(n, width, m, other) ** 2).sum((1, 3)))
-
-
-def _baseline(d_model: int, d_head: int, seed: int) -> float:
-    """Return the mean score of random matrices of a head's shapes."""
-    random = np.random.default_rng(seed)
-    a, c = random.standard_normal((2, _DRAWS, d_model, d_head))
-    b, d = random.standard_normal((2, _DRAWS, d_head, d_model))
-    return float(_norms(_write_side(a, b), _read_side(c, d)).mean())
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The receiver, the sender, and what the path between them carries."""
+        drop = self.drop[(slice(None), *self.sender)]
+        low, high = bootstrap.interval(self.counts @ drop)
+        return {
+            "receiver": head_name(*self.receiver),
+            "prefix_matching": float(self.clean.mean()),
+            "sender": head_name(*self.sender),
+            "sender_previous_token": float(self.previous_token[self.sender]),
+            "drop": float(drop.mean()),
+            "drop_low": float(low),
+            "drop_high": float(high),
+            "k_composition_rank": self.rank(),
+            "rise": float(self.rise[0].mean()),
+            "control_rise": float(self.rise[1].mean()),
+        }

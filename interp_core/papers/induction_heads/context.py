@@ -1,73 +1,134 @@
-"""In-context learning: how much better late tokens of a text are predicted than early ones."""
+"""The in-context learning score, with its interval."""
 
 from __future__ import annotations
 
-import mlx.core as mx
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
 import numpy as np
+import pandas as pd
 
-from interp_core.models.language_model import LanguageModel
-from interp_core.papers.induction_heads import ablation, heads, repeats, texts
-from interp_core.papers.induction_heads.context_result import InContext
-from interp_core.papers.induction_heads.heads_result import ranking
-from interp_core.papers.induction_heads.params import Head, Params
-from interp_core.papers.induction_heads.scores import SCORES
-from interp_core.params import ParameterError
-from interp_core.provenance import Recorder
-from interp_core.residual import Site
-from interp_core.runtime import report
+from interp_core import bootstrap
+from interp_core.corpus import MANUAL
+from interp_core.papers.induction_heads.params import Heads, Removed, Sequences
+from interp_core.params import param, parameters
+from interp_core.paths import shipped_digest
+from interp_core.results import Provenance, Result
 
-_TOGETHER = 2048
-"""Tokens that run at a time."""
+EARLY, LATE, OF = 50, 500, 512
+"""The paper's score: loss of token 500 less that of token 50, in contexts of 512."""
+
+NEAR = 10
+"""Positions on either side that the steadier score averages over."""
 
 
-def run(model: LanguageModel, params: Params) -> InContext:
-    """Measure losses by position, and without ``params.ablate`` if it names heads.
+@parameters
+class ContextParams(Removed, Sequences):
+    """Texts to read, whole and without heads that the repeated sequences single out."""
 
-    On the compute thread only.
-
-    Raises:
-        ParameterError: When the texts or heads do not fit the model.
-    """
-    with Recorder() as recorder:
-        tokens = texts.draw(model, params)
-        chosen = _chosen(model, params)
-        step = max(1, _TOGETHER // tokens.shape[1])
-        parts = []
-        for row in range(0, len(tokens), step):
-            report("reading texts", row, len(tokens))
-            parts.append(_losses(model, params, tokens[row : row + step], chosen))
-    return InContext(
-        params=params,
-        provenance=recorder.provenance(model.info, tokens[0].tolist(), params.seed),
-        heads=tuple(chosen),
-        losses=np.concatenate(parts, axis=1).astype(np.float16),
+    ablate: Heads = param(
+        ("top-8",),
+        "Heads",
+        "to ablate: as of the ablation, or none, to read whole alone",
+        placeholder="none",
+    )
+    texts: int = param(200, "Texts", "to average over", slider=(20, 400, 20), ge=2, le=10_000)
+    context: int = param(
+        512, "Context", "tokens of each text", slider=(64, 1024, 64), ge=32, le=4096
     )
 
 
-def _chosen(model: LanguageModel, params: Params) -> list[Head]:
-    if not params.ablate:
-        return []
-    if params.ablation == "pattern":
-        raise ParameterError("ablation: pattern is not accepted over texts; accepted: zero, mean")
-    scores, _, _ = heads.measure(model.stream, repeats.draw(model, params))
-    ranked = ranking(scores[SCORES.index("prefix_matching")].mean(0))
-    return ablation.chosen_heads(model, params, ranked)
+@dataclass(frozen=True, eq=False)
+class InContext(Result):
+    """Losses by position in texts, whole and with heads ablated."""
 
+    axes: ClassVar[dict[str, str]] = {"losses": "condition text target"}
 
-def _losses(
-    model: LanguageModel, params: Params, tokens: np.ndarray, chosen: list[Head]
-) -> np.ndarray:
-    """Return the losses whole, and without ``chosen`` where there are any, [1 or 2, text, pos - 1]."""
-    stream = model.stream
-    lowest = min((layer for layer, _ in chosen), default=stream.n_layers)
-    start = stream.run(mx.array(tokens), stop=lowest, unembed=None).resid
-    layers = sorted({layer for layer, _ in chosen})
-    sites = [Site("z", layer) for layer in layers] if params.ablation == "mean" else []
-    whole = stream.run(resid=start, start=lowest, keep=sites, unembed=None)
-    found = [heads.next_losses(stream, whole.resid, tokens)]
-    if chosen:
-        means = {site.layer: z.mean((0, 1)) for site, z in whole.acts.items()}
-        changes = ablation.edits(chosen, params.ablation, model.info.n_heads, means=means)
-        after = stream.run(resid=start, start=lowest, edits=changes, unembed=None).resid
-        found.append(heads.next_losses(stream, after, tokens))
-    return np.stack(found)
+    params: ContextParams
+    provenance: Provenance
+    heads: tuple[tuple[int, int], ...]
+    """Layer and head of those ablated; none if nothing was."""
+    losses: np.ndarray
+    """[condition, text, pos - 1] of each next token, nats, float16: whole, then ablated."""
+
+    @classmethod
+    def data(cls) -> dict[str, str]:
+        """Python's manual, as it ships."""
+        return {"manual": shipped_digest(MANUAL)}
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What the first axis of ``losses`` stands for."""
+        return ("none", "ablated")[: len(self.losses)]
+
+    @property
+    def early(self) -> int:
+        """The early position: 50 in a context of 512, in proportion in others."""
+        return round(EARLY * self.params.context / OF)
+
+    @property
+    def late(self) -> int:
+        """The late position: 500 in a context of 512, in proportion in others."""
+        return round(LATE * self.params.context / OF)
+
+    def scores(self, near: int = 0) -> np.ndarray:
+        """Return late less early loss, nats, [condition, text], averaged over ``near`` on each side."""
+        # losses[..., i] is that of token i + 1.
+        losses = self.losses.astype(np.float32)
+        ends = [losses[..., max(0, at - 1 - near) : at + near] for at in (self.early, self.late)]
+        return ends[1].mean(-1) - ends[0].mean(-1)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[draw, text] of the bootstrap over texts."""
+        return bootstrap.draws(self.losses.shape[1], self.params.seed) / self.losses.shape[1]
+
+    def score(self, condition: int, near: int = 0) -> tuple[float, float, float]:
+        """Return the mean score and the ends of its interval, nats."""
+        each = self.scores(near)[condition]
+        low, high = bootstrap.interval(self.counts @ each)
+        return float(each.mean()), float(low), float(high)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """``context`` by position and condition; ``context_scores`` by condition."""
+        losses = self.losses.astype(np.float32)
+        position = np.arange(1, losses.shape[-1] + 1)
+        frames, rows = [], []
+        for i, condition in enumerate(self.conditions):
+            ends = bootstrap.interval(self.counts @ losses[i])
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "position": position,
+                        "condition": condition,
+                        "loss": losses[i].mean(0),
+                        "low": ends[:, 0],
+                        "high": ends[:, 1],
+                    }
+                )
+            )
+            for near in (0, NEAR):
+                mean, low, high = self.score(i, near)
+                rows.append((condition, self.early, self.late, near, mean, low, high))
+        names = ["condition", "early", "late", "averaged_over", "score", "low", "high"]
+        return {
+            "context": pd.concat(frames, ignore_index=True),
+            "context_scores": pd.DataFrame(rows, columns=names),
+        }
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The score with its interval, whole and ablated."""
+        mean, low, high = self.score(0)
+        found: dict[str, Any] = {
+            "in_context_score": mean,
+            "in_context_score_low": low,
+            "in_context_score_high": high,
+            "early": self.early,
+            "late": self.late,
+            "texts": self.losses.shape[1],
+        }
+        if self.heads:
+            found["ablated_score"] = self.score(1)[0]
+        return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from interp_core.papers.induction_heads.params import Params
+from interp_core.papers.induction_heads.heads import Params
 
 _TOKEN = 0.004
 """Seconds a token of the default model, while attention is short."""

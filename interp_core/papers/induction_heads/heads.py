@@ -1,125 +1,193 @@
-"""Score every head on repeated random tokens, one layer's patterns at a time."""
+"""The scores of every head of a model, and the loss that repeats leave."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
-import mlx.core as mx
 import numpy as np
+import pandas as pd
 
-from interp_core import host_math, readout
-from interp_core.models.language_model import LanguageModel
-from interp_core.papers.induction_heads import circuits, scores
-from interp_core.papers.induction_heads.heads_result import Heads
-from interp_core.papers.induction_heads.params import Params
-from interp_core.papers.induction_heads.repeats import Repeated, draw
-from interp_core.provenance import Recorder
-from interp_core.residual import ResidualStream, Site
-from interp_core.runtime import report
+from interp_core import bootstrap
+from interp_core.papers.induction_heads.params import SCORES, Sequences, Threshold, head_name
+from interp_core.params import View, param, parameters
+from interp_core.results import Provenance, Result
 
-_TOGETHER = 2048
-"""Tokens that run at a time, at most, unless one sequence has more."""
+Score = Literal[
+    "prefix_matching",
+    "previous_token",
+    "duplicate_token",
+    "first_token",
+    "current_token",
+    "entropy",
+    "copying",
+    "logit_copying",
+]
+
+NAMES: dict[Score, str] = {
+    "prefix_matching": "Prefix matching",
+    "previous_token": "Attention to the previous token",
+    "duplicate_token": "Attention to earlier copies of the same token",
+    "first_token": "Attention to the first position",
+    "current_token": "Attention to the current token itself",
+    "entropy": "Entropy of attention",
+    "copying": "Copying score by eigenvalues",
+    "logit_copying": "Copying score by logits",
+}
 
 
-def run(model: LanguageModel, params: Params) -> Heads:
-    """Score the heads of ``model``. On the compute thread only.
+@parameters
+class Params(Threshold, Sequences):
+    """The scores of every head on repeated random tokens."""
 
-    Raises:
-        ParameterError: When the sequences do not fit the model.
-    """
-    stream = model.stream
-    with Recorder() as recorder:
-        given = draw(model, params)
-        found, raised, losses = measure(stream, given)
-        eigenvalues = circuits.kept_copying(model)
-    return Heads(
-        params=params,
-        provenance=recorder.provenance(model.info, given.tokens[0].tolist(), params.seed),
-        tokens=given.tokens,
-        first=given.first,
-        windows=tuple(stream.windows),
-        scores=found,
-        copying=eigenvalues,
-        raised=raised,
-        losses=losses,
+    threshold: float = param(
+        0.5,
+        "Threshold",
+        "prefix-matching score above which a head is an induction head",
+        slider=(0.05, 0.95, 0.05),
+        identity=False,
+        gt=0,
+        lt=1,
     )
 
 
-def measure(stream: ResidualStream, given: Repeated) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the scores, logit-based copying scores and losses of ``given``.
+@parameters
+class HeadsView(View):
+    """Which score is shown."""
 
-    [score, sequence, layer, head], [sequence, layer, head], and [sequence, pos - 1] in nats.
+    score: Score = param("prefix_matching", "Score", "what colours the heads", names=NAMES)
+
+
+@dataclass(frozen=True, eq=False)
+class Heads(Result):
+    """Every head's scores on repeated random tokens."""
+
+    axes: ClassVar[dict[str, str]] = {
+        "tokens": "sequence position",
+        "windows": "layer",
+        "scores": "score sequence layer head",
+        "copying": "layer head",
+        "raised": "sequence layer head",
+        "losses": "sequence target",
+    }
+
+    params: Params
+    provenance: Provenance
+    tokens: np.ndarray
+    """[sequence, pos] ids."""
+    first: int
+    """Position of the first random token."""
+    windows: tuple[int | None, ...]
+    """[layer] how many positions attention sees; None for all."""
+    scores: np.ndarray
+    """[score, sequence, layer, head], in the order of ``SCORES``; NaN where a layer's window does
+    not reach the copy before."""
+    copying: np.ndarray
+    """[layer, head] eigenvalue score of the circuit from embedding to unembedding, -1 to 1."""
+    raised: np.ndarray
+    """[sequence, layer, head] logit-based copying score, -1 to 1."""
+    losses: np.ndarray
+    """[sequence, pos - 1] of each next token, nats."""
+
+    @cached_property
+    def prefix_matching(self) -> np.ndarray:
+        """[layer, head] mean over sequences."""
+        return self.scores[SCORES.index("prefix_matching")].mean(0)
+
+    @cached_property
+    def ranked(self) -> list[tuple[int, int]]:
+        """Layer and head, by prefix matching, best first; heads without a score are left out."""
+        return ranking(self.prefix_matching)
+
+    @property
+    def induction_heads(self) -> list[tuple[int, int]]:
+        """Those whose prefix matching is above ``params.threshold``, best first."""
+        return [each for each in self.ranked if self.prefix_matching[each] > self.params.threshold]
+
+    @cached_property
+    def copy_losses(self) -> np.ndarray:
+        """[sequence, copy] mean loss in each copy, the first token of each left out, nats."""
+        copies = self.losses[:, -self.params.tokens * self.params.repeats + 1 :]
+        padded = np.pad(copies, ((0, 0), (1, 0)), constant_values=np.nan)
+        by_copy = padded.reshape(len(self.losses), self.params.repeats, self.params.tokens)
+        return by_copy[:, :, 1:].mean(-1)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """``heads`` by layer and head; ``losses`` by position and copy."""
+        losses = loss_table({"none": self.losses}, self.counts, self.params)
+        return {"heads": self._heads(), "losses": losses}
+
+    def _heads(self) -> pd.DataFrame:
+        layers, heads = np.indices(self.prefix_matching.shape).reshape(2, -1)
+        means = {name: self.scores[i].mean(0).ravel() for i, name in enumerate(SCORES)}
+        spread = self.scores[0].std(0, ddof=1) if len(self.tokens) > 1 else 0 * self.copying
+        ranks = {pair: rank + 1 for rank, pair in enumerate(self.ranked)}
+        return pd.DataFrame(
+            {
+                "layer": layers,
+                "head": heads,
+                **means,
+                "copying": self.copying.ravel(),
+                "logit_copying": self.raised.mean(0).ravel(),
+                "spread": spread.ravel(),
+                "rank": [ranks.get(pair) for pair in zip(layers, heads, strict=True)],
+                "window": [self.windows[layer] for layer in layers],
+            }
+        )
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[draw, sequence] of the bootstrap over sequences."""
+        return bootstrap.draws(len(self.tokens), self.params.seed) / len(self.tokens)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The induction heads, the best previous-token head, and the losses of the copies."""
+        previous = self.scores[SCORES.index("previous_token")].mean(0)
+        best = np.unravel_index(previous.argmax(), previous.shape)
+        return {
+            "induction_heads": [head_name(*pair) for pair in self.induction_heads],
+            "best_prefix_matching": float(np.nanmax(self.prefix_matching, initial=0)),
+            "previous_token_head": head_name(*best),
+            "previous_token": float(previous.max()),
+            "first_copy_loss": float(self.copy_losses[:, 0].mean()),
+            "last_copy_loss": float(self.copy_losses[:, -1].mean()),
+            "sequences": len(self.tokens),
+        }
+
+
+def ranking(score: np.ndarray) -> list[tuple[int, int]]:
+    """Return layer and head by ``score`` [layer, head], highest first; NaN left out."""
+    order = np.argsort(-score, axis=None, kind="stable")
+    pairs = zip(*np.unravel_index(order, score.shape), strict=True)
+    found = [(int(layer), int(head)) for layer, head in pairs]
+    return [pair for pair in found if np.isfinite(score[pair])]
+
+
+def loss_table(
+    conditions: dict[str, np.ndarray], counts: np.ndarray, params: Sequences
+) -> pd.DataFrame:
+    """Return losses [sequence, pos - 1] by condition as a table of means with their intervals.
+
+    ``counts`` [draw, sequence] are shares of the bootstrap. Copies count from 1, places from 0.
     """
-    parts = list(batches(given))
-    found = [_measure(stream, part, done, len(parts)) for done, part in enumerate(parts)]
-    score, raised, losses = zip(*found, strict=True)
-    return (
-        np.concatenate(score, axis=1).astype(np.float32),
-        np.concatenate(raised).astype(np.float32),
-        np.concatenate(losses),
-    )
-
-
-def batches(given: Repeated) -> Iterator[Repeated]:
-    """Yield the sequences, as many as run together."""
-    step = max(1, _TOGETHER // given.tokens.shape[1])
-    for start in range(0, len(given.tokens), step):
-        part = given.tokens[start : start + step]
-        yield Repeated(part, given.first, given.period, given.repeats)
-
-
-def next_losses(stream: ResidualStream, resid: mx.array, tokens: np.ndarray) -> np.ndarray:
-    """Return the loss of each next token, nats, [text, pos - 1], after the last block's ``resid``."""
-    rows = resid[:, :-1].reshape(-1, resid.shape[-1])
-    found = readout.surprisal(stream.unembed, rows, tokens[:, 1:].reshape(-1))
-    return found.reshape(len(tokens), -1)
-
-
-def _measure(
-    stream: ResidualStream, given: Repeated, batch: int, n_batches: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return [score, sequence, layer, head], raised [sequence, layer, head] and losses."""
-    resid = stream.embed(mx.array(given.tokens))
-    sample = given.tokens[:, given.first : given.first + given.period]
-    directions = circuits.unembedding(stream, mx.array(sample)).swapaxes(1, 2)
-    found, raised = [], []
-    for layer in range(stream.n_layers):
-        report("scoring heads", batch * stream.n_layers + layer, n_batches * stream.n_layers)
-        sites = [Site("pattern", layer), Site("z", layer)]
-        run = stream.run(resid=resid, start=layer, stop=layer + 1, keep=sites, unembed=None)
-        resid = run.resid
-        mx.eval(resid, run.acts)
-        pattern = host_math.as_numpy(run.acts[sites[0]])
-        found.append(scores.of_pattern(pattern, given, stream.windows[layer]))
-        raised.append(_raised(stream, layer, run.acts[sites[1]], pattern, given, directions))
-    return np.stack(found, 2), np.stack(raised, 1), next_losses(stream, resid, given.tokens)
-
-
-def _raised(
-    stream: ResidualStream,
-    layer: int,
-    z: mx.array,
-    pattern: np.ndarray,
-    given: Repeated,
-    directions: mx.array,
-) -> np.ndarray:
-    """Return the logit-based copying score, [sequence, head].
-
-    A head's own contribution to the logits of the sequence's tokens, less their mean and cut at 0:
-    the share of the raise that goes to the token attended to most (what stands in front left out),
-    averaged over the queries of later copies. The paper maps shares of 0 to 0.5 onto -1 to 1, on
-    sequences without repeats; there, heads of larger models look at the first token and copy
-    nothing, so it is measured on the repeats. Chance is 4/n - 1 for n tokens, whose ``directions``
-    are [sequence, d_model, token].
-    """
-    n_heads, start = pattern.shape[1], given.first + given.period
-    z = z[:, start:].reshape(len(pattern), -1, n_heads, z.shape[-1] // n_heads)
-    out = circuits.output_maps(stream, layer, n_heads, z.shape[-1])
-    through = out[None] @ directions[:, None]
-    logits = host_math.as_numpy(z.swapaxes(1, 2) @ through)
-    raised = np.maximum(0, logits - logits.mean(-1, keepdims=True))
-    attended = pattern[:, :, start:, given.first :].argmax(-1) % given.period
-    at = np.take_along_axis(raised, attended[..., None], -1)[..., 0]
-    total = raised.sum(-1)
-    shares = np.divide(at, total, out=np.zeros_like(at), where=total > 0).mean(-1)
-    return np.minimum(4 * shares - 1, 1)
+    frames = []
+    for condition, losses in conditions.items():
+        position = np.arange(1, losses.shape[1] + 1)
+        first = losses.shape[1] + 1 - params.tokens * params.repeats
+        ends = bootstrap.interval(counts @ losses)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "position": position,
+                    "copy": 1 + (position - first) // params.tokens,
+                    "place": (position - first) % params.tokens,
+                    "condition": condition,
+                    "loss": losses.mean(0),
+                    "low": ends[:, 0],
+                    "high": ends[:, 1],
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)

@@ -1,4 +1,4 @@
-"""What a reader may choose of the search for induction heads."""
+"""What the questions of this paper share of their parameters."""
 
 from __future__ import annotations
 
@@ -7,27 +7,41 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from interp_core.models.catalogue import DEFAULT
-from interp_core.params import MaybeText, Range, parameters
+from interp_core.params import HeadNumber, Layer, OnModel, param, parameters
 from interp_core.tokens import Bos
 
-Measure = Literal["heads", "circuits", "context"]
 Ablation = Literal["zero", "mean", "pattern"]
 """What becomes of an ablated head's output: zero; its mean over positions and sequences; or zero
 with every later pattern held as it was (the paper's pattern-preserving ablation)."""
-Toy = Literal["1", "2", "3", "1-smeared"]
-"""Attention-only models that are trained: their number of layers, and whether keys are smeared."""
 
 Head = tuple[int, int]
 """Layer and head."""
 
-TOYS: tuple[Toy, ...] = ("1", "2", "3", "1-smeared")
+SCORES = (
+    "prefix_matching",
+    "previous_token",
+    "duplicate_token",
+    "first_token",
+    "current_token",
+    "entropy",
+)
+"""Scores of a pattern: shares of attention, and its entropy in nats."""
+
+KINDS = ("q", "k", "v")
+"""What a later head reads of an earlier one's output."""
 
 MAX_TOKENS = 1024
 """Longest sequence, and longest text."""
 
-WINDOW = 64
-"""Most positions of which a pattern is drawn at a time."""
+PREVIOUS = "previous-token"
+"""Stands for the head that attends to the previous token most."""
+
+ABLATIONS = {
+    "zero": "zero",
+    "mean": "mean over positions",
+    "pattern": "zero, later patterns held",
+}
+BOS_NAMES = {"auto": "where the tokenizer has one", True: "always", False: "never"}
 
 _HEAD = re.compile(r"L(\d{1,4})H(\d{1,4})")
 _TOP = re.compile(r"top-(\d{1,3})")
@@ -45,113 +59,91 @@ def parse_top(text: str) -> int | None:
     return None if found is None else int(found[1])
 
 
+def head_name(layer: int, head: int) -> str:
+    """Return a head as the field writes it, e.g. ``L18H6``."""
+    return f"L{layer}H{head}"
+
+
 def _heads(items: tuple[str, ...]) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(word for item in items for word in item.split(",") if word))
     for word in words:
-        if parse_head(word) is None and not parse_top(word):
-            raise ValueError("accepted: heads as L18H6, or top-8 for the best by prefix matching")
-    if len(words) > 1 and any(parse_top(word) for word in words):
-        raise ValueError("accepted: either heads by name or one top-n")
+        if parse_head(word) is None and not parse_top(word) and word != PREVIOUS:
+            raise ValueError(
+                "accepted: heads as L18H6, top-8 for the best by prefix matching, or previous-token "
+                "for the head that attends to it most"
+            )
+    if len(words) > 1 and any(parse_head(word) is None for word in words):
+        raise ValueError("accepted: heads by name, or one of top-n and previous-token")
     return words
 
 
-def _toys(items: tuple[Toy, ...]) -> tuple[Toy, ...]:
+def _some(items: tuple[str, ...]) -> tuple[str, ...]:
     if not items:
-        raise ValueError("accepted: at least one of 1, 2, 3, 1-smeared")
-    return tuple(toy for toy in TOYS if toy in items)
+        raise ValueError("accepted: at least one head")
+    return items
+
+
+Heads = Annotated[tuple[str, ...], AfterValidator(_heads), Field(max_length=64)]
+"""Heads by name (``L18H6``), the best few (``top-8``), ``previous-token``, or none."""
 
 
 @parameters
-class Params:
-    """Parameters of the induction heads page; the defaults are the paper's repeated tokens.
+class Front:
+    """What stands in front of sequences, and the seed of what is drawn."""
 
-    One set of them addresses several analyses: the scores of every head; with ``measure``, the
-    circuits behind them or in-context learning; with ``ablate``, what is lost without some heads;
-    with ``text``, patterns on it; with ``train``, small models trained from scratch.
-    """
-
-    model: Annotated[
-        str, Field(min_length=1, max_length=500, description="short name, hub id, folder or GGUF")
-    ] = DEFAULT
-    tokens: Annotated[
-        int, Field(ge=2, le=512, description="random tokens in a sequence, all different")
-    ] = 25
-    repeats: Annotated[
-        int, Field(ge=2, le=16, description="how often they stand in a sequence, in the same order")
-    ] = 4
-    seeds: Annotated[int, Field(ge=1, le=100, description="sequences")] = 10
-    bos: Annotated[
-        Bos,
-        Field(
-            description="the tokenizer's BOS token in front: auto (where it has one), true or false"
-        ),
-    ] = "auto"
-    seed: Annotated[int, Field(ge=0, lt=2**32, description="of the random tokens")] = 1
-    threshold: Annotated[
-        float, Field(gt=0, lt=1, description="prefix matching that makes an induction head")
-    ] = 0.5
-    measure: Annotated[
-        Measure,
-        Field(
-            description="heads (scores of every head), circuits (composition and path patching) "
-            "or context (in-context learning over texts)"
-        ),
-    ] = "heads"
-    layer: Annotated[
-        int | None,
-        Field(ge=0, le=1000, description="layer of the head that is looked at; the best if none"),
-    ] = None
-    head: Annotated[int | None, Field(ge=0, le=1000, description="its number in the layer")] = None
-    ablate: Annotated[
-        tuple[str, ...],
-        AfterValidator(_heads),
-        Field(max_length=64, description="heads to remove: L18H6 L17H4, or top-8"),
-    ] = ()
-    ablation: Annotated[
-        Ablation,
-        Field(
-            description="how: zero, mean (over positions), or pattern (zero, with later patterns "
-            "held as they were)"
-        ),
-    ] = "zero"
-    controls: Annotated[
-        int,
-        Field(
-            ge=1, le=50, description="draws of as many other heads of the same layers, to compare"
-        ),
-    ] = 8
-    text: Annotated[MaybeText, Field(description="text to show patterns on")] = ""
-    positions: Annotated[
-        Range, Field(description=f"positions of it to draw, at most {WINDOW}, start:stop:stride")
-    ] = (0, None, 1)
-    texts: Annotated[
-        int, Field(ge=2, le=10_000, description="with measure=context: texts to average over")
-    ] = 200
-    context: Annotated[
-        int, Field(ge=32, le=4096, description="with measure=context: tokens of each text")
-    ] = 512
-    train: Annotated[bool, Field(description="train small attention-only models instead")] = False
-    layers: Annotated[
-        tuple[Toy, ...],
-        AfterValidator(_toys),
-        Field(description="with train: models by their layers, of 1, 2, 3 and 1-smeared"),
-    ] = TOYS
-    steps: Annotated[int, Field(ge=50, le=20_000, description="with train: training steps")] = 1500
-    resume: Annotated[
-        bool, Field(description="with train: go on from a checkpoint that is kept")
-    ] = True
+    bos: Bos = param(
+        "auto", "BOS token", "the tokenizer's BOS token in front", names=BOS_NAMES, fold=True
+    )
+    seed: int = param(1, "Seed", "of what is drawn at random", fold=True, ge=0, lt=2**32)
 
 
-TEXT = (
-    "Mrs Abernethy-Kow sold lamps. When the harbour lights went out, the sailors sent for "
-    "Mrs Abernethy-Kow, and Mrs Abernethy-Kow sold lamps to every one of them."
-)
-"""The text that the page opens with; names come back in it."""
+@parameters
+class Sequences(Front, OnModel):
+    """Random tokens that stand several times in the same order; the paper's by default."""
 
-PRESETS: dict[str, Params] = {
-    "The paper's sequences": Params(),
-    "Two long copies": Params(tokens=50, repeats=2, seeds=8),
-    "Without the best eight": Params(ablate=("top-8",)),
-    "A text": Params(text=TEXT),
-}
-"""Ready-made settings; their results on the default model ship with the package."""
+    tokens: int = param(
+        25, "Random tokens", "in a sequence, all different", slider=(2, 100), ge=2, le=512
+    )
+    repeats: int = param(
+        4, "Repetitions", "of the tokens, in the same order", slider=(2, 8), ge=2, le=16
+    )
+    seeds: int = param(
+        10, "Number of sequences", "each of other tokens", slider=(1, 40), ge=1, le=100
+    )
+
+
+@parameters
+class Threshold:
+    """What makes an induction head."""
+
+    threshold: float = param(
+        0.5,
+        "Threshold",
+        "prefix-matching score above which a head is an induction head",
+        slider=(0.05, 0.95, 0.05),
+        gt=0,
+        lt=1,
+    )
+
+
+@parameters
+class OneHead:
+    """A head of the model."""
+
+    layer: Layer | None = param(None, "Layer", "of the head", placeholder="the best")
+    head: HeadNumber | None = param(None, "Head", "its number in the layer", placeholder="the best")
+
+
+@parameters
+class Removed:
+    """Which heads are ablated, and how."""
+
+    ablate: Annotated[Heads, AfterValidator(_some)] = param(
+        ("top-8",),
+        "Heads",
+        "to ablate: by name (L18H6), the best few (top-8), or previous-token",
+        placeholder="L18H6, top-8 or previous-token",
+    )
+    ablation: Ablation = param(
+        "zero", "Ablation", "what stands in place of a head's output", names=ABLATIONS
+    )

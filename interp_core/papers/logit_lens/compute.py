@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
-from interp_core import readout, store
+from interp_core import readout
 from interp_core.models.language_model import LanguageModel
+from interp_core.papers.logit_lens import prompts
+from interp_core.papers.logit_lens.lens import LogitLens
 from interp_core.papers.logit_lens.params import MAX_TOKENS, Params
-from interp_core.papers.logit_lens.result import LogitLens
-from interp_core.papers.logit_lens.survey import Survey, SurveyParams, prompts, summarise
 from interp_core.params import ParameterError, resolve
 from interp_core.provenance import Recorder
 from interp_core.residual import ResidualStream, Site
-from interp_core.runtime import on_compute_thread, report
+from interp_core.runtime import report
+from interp_core.tokens import Tokenizer
 
 
-@on_compute_thread
-def run(model: LanguageModel, params: Params, *, findings: bool = True) -> LogitLens:
-    """Read every asked layer and position of one prompt.
-
-    Args:
-        model: From :func:`interp_core.load_model`.
-        params: ``params.model`` is replaced by the id of ``model``.
-        findings: Whether to measure the findings too, over the prompts that come with Lensbook
-            (once per model; then kept).
+def lens(model: LanguageModel, params: Params) -> LogitLens:
+    """Read every requested layer and position of one prompt. On the compute thread only.
 
     Raises:
         ParameterError: When a parameter does not fit this model; the message names it.
     """
-    params = dataclasses.replace(params, model=model.info.id)
     ids = encode(model, params)
     layers = resolve(params.layers, model.info.n_layers, "layers", keep_last=True)
     positions = resolve(params.positions, len(ids), "positions")
@@ -58,7 +49,6 @@ def run(model: LanguageModel, params: Params, *, findings: bool = True) -> Logit
         watched=np.array(watched, np.int32),
         attribution=attribution,
         attribution_logit=logits,
-        survey=survey(model) if findings else None,
         **read,
     )
 
@@ -70,7 +60,7 @@ def encode(model: LanguageModel, params: Params) -> list[int]:
         ParameterError: When the prompt is too long for the model, or needs what it lacks.
     """
     try:
-        ids = model.require_tokenizer().prompt(params.prompt, chat=params.chat, bos=params.bos)
+        ids = tokens(model.require_tokenizer(), params)
     except ValueError as error:
         raise ParameterError(str(error)) from None
     limit = min(model.info.context, MAX_TOKENS)
@@ -80,6 +70,11 @@ def encode(model: LanguageModel, params: Params) -> list[int]:
             f"(the model's context is {model.info.context}, the page's limit {MAX_TOKENS})"
         )
     return ids
+
+
+def tokens(tokenizer: Tokenizer, params: Params) -> list[int]:
+    """Return the prompt's ids."""
+    return tokenizer.prompt(params.prompt, chat=params.chat, bos=params.bos)
 
 
 def _watched(model: LanguageModel, text: str) -> int:
@@ -192,43 +187,14 @@ def _attribution(
     return np.array(parts), np.array(linear.logit)
 
 
-FILES: dict[str, Callable[[Path], str]] = {}
-"""Parameters that the command line reads from a file: none."""
-
-
-def analysis(params: Params) -> tuple[type[LogitLens], Params]:
-    """Return the kind of result that ``params`` ask for, and ``params`` as it is kept by."""
-    return LogitLens, params
-
-
-def surveys(model: LanguageModel) -> list[Survey]:
-    """Measure what the findings rest on."""
-    return [survey(model)]
-
-
-def attach(result: LogitLens, fingerprint: str, model: LanguageModel | None = None) -> LogitLens:
-    """Return ``result`` with the findings kept for its model, measured now if ``model`` is given."""
-    found = survey(model) if model else store.get(Survey, SurveyParams(), fingerprint)
-    return dataclasses.replace(result, survey=found)
-
-
-@on_compute_thread
-def survey(model: LanguageModel) -> Survey:
-    """Measure the findings on a model, over the prompts that come with Lensbook; once, then kept."""
-    kept = store.get(Survey, SurveyParams(), model.info.fingerprint)
-    if kept is None:
-        kept = _survey(model)
-        store.put(kept)
-    return kept
-
-
-def _survey(model: LanguageModel) -> Survey:
-    cells, all_prompts = [], prompts()
+def averages(model: LanguageModel, params: prompts.PromptsParams) -> prompts.Averages:
+    """Read every prompt that comes with Lensbook. On the compute thread only."""
+    cells, all_prompts = [], prompts.prompts()
     with Recorder() as recorder:
         for done, prompt in enumerate(all_prompts):
-            report("measuring the findings", done, len(all_prompts))
+            report("reading prompts", done, len(all_prompts))
             cells.append(_measure(model, prompt["prompt"]))
-    return summarise(cells, recorder.provenance(model.info, [], SurveyParams().seed))
+    return prompts.summarise(params, cells, recorder.provenance(model.info, [], params.seed))
 
 
 def _measure(model: LanguageModel, prompt: str) -> dict[str, np.ndarray]:

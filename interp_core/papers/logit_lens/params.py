@@ -1,4 +1,4 @@
-"""What a reader may choose of the logit lens."""
+"""What a reader may choose of the logit lens of one prompt."""
 
 from __future__ import annotations
 
@@ -6,72 +6,126 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from interp_core.models.catalogue import DEFAULT
-from interp_core.params import Range, Text, TokenText, parameters
+from interp_core.params import (
+    Layers,
+    OnModel,
+    Positions,
+    Text,
+    TokenText,
+    View,
+    param,
+    parameters,
+)
 from interp_core.tokens import Bos
-
-Stream = Literal["resid_post", "resid_mid", "attn_out", "mlp_out"]
 
 MAX_TOKENS = 1024
 """Longest prompt: beyond it a page of layers by positions no longer responds."""
 
+FINAL = "final top"
+"""The target that is the model's own top token."""
+
+BOS_NAMES = {"auto": "as the tokenizer does", True: "always", False: "never"}
+
 
 @parameters
-class Params:
-    """Parameters of the logit lens; the defaults are a factual prompt on the default model."""
+class Params(OnModel):
+    """A prompt, what is read of it, and how; the defaults are a factual prompt."""
 
-    prompt: Annotated[Text, Field(description="text to read")] = (
-        "The Eiffel Tower is located in the city of"
+    prompt: Text = param(
+        "The Eiffel Tower is located in the city of",
+        "Prompt",
+        "text to read",
+        placeholder="Type a prompt.",
     )
-    model: Annotated[
-        str, Field(min_length=1, max_length=500, description="short name, hub id, folder or GGUF")
-    ] = DEFAULT
-    layers: Annotated[
-        Range, Field(description="blocks to read, start:stop:stride; from 0 includes the embedding")
-    ] = (0, None, 1)
-    positions: Annotated[Range, Field(description="positions to read, start:stop:stride")] = (
-        0,
-        None,
+    layers: Layers = param(
+        (0, None, 1),
+        "Layers",
+        "blocks to read; from 0 on, the embedding too",
+        slider=(0, 1),
+    )
+    positions: Positions = param((0, None, 1), "Positions", "positions to read")
+    stream: Literal["resid_post", "resid_mid", "attn_out", "mlp_out"] = param(
+        "resid_post",
+        "Component",
+        "what is read at each layer",
+        names={
+            "resid_post": "residual stream (resid_post)",
+            "resid_mid": "after attention (resid_mid)",
+            "attn_out": "attention output (attn_out)",
+            "mlp_out": "MLP output (mlp_out)",
+        },
+    )
+    watch: Annotated[tuple[TokenText, ...], Field(max_length=8)] = param(
+        (),
+        "Track tokens",
+        "one token each, leading space included, as it stands in the text",
+        visible=True,
+        placeholder="type a token",
+    )
+    top_k: int = param(
+        10,
+        "Top tokens",
+        "most likely tokens to keep per cell",
+        ge=1,
+        le=100,
+        slider=(1, 100),
+        fold=True,
+    )
+    bos: Bos = param(
+        "auto", "BOS token", "the tokenizer's BOS token in front", names=BOS_NAMES, fold=True
+    )
+    chat: bool = param(
+        False, "Chat format", "put the prompt into the model's chat format", fold=True
+    )
+    skip_first: int = param(
         1,
+        "Positions left out of averages",
+        "leading positions; position 0 is the attention sink of most models",
+        ge=0,
+        le=64,
+        slider=(0, 64),
+        fold=True,
+        identity=False,
     )
-    top_k: Annotated[
-        int, Field(ge=1, le=100, description="most likely tokens to keep per cell")
-    ] = 10
-    stream: Annotated[
-        Stream,
-        Field(
-            description="read the stream after the block or after attention, or a branch's output"
-        ),
-    ] = "resid_post"
-    watch: Annotated[
-        tuple[TokenText, ...],
-        Field(max_length=8, description="tokens to follow, leading space included"),
-    ] = ()
-    chat: Annotated[bool, Field(description="put the prompt into the model's chat format")] = False
-    bos: Annotated[
-        Bos, Field(description="a BOS token in front: auto (as the tokenizer does), true or false")
-    ] = "auto"
-    skip_first: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=64,
-            description="leading positions left out of every average (0 is the attention sink)",
-        ),
-    ] = 1
 
 
-PRESETS: dict[str, Params] = {
-    "A fact": Params(watch=(" Paris", " London")),
-    "A sum": Params(
-        prompt="Two plus three equals five. Four plus five equals nine. Three plus three equals",
-        watch=(" six", " five"),
-    ),
-    "A pattern": Params(prompt="red blue green red blue green red blue", watch=(" green", " red")),
-    "Agreement": Params(
-        prompt="The keys that the old man had lost in the garden", watch=(" were", " was")
-    ),
-    "Code": Params(prompt="def add(a, b):\n    return a", watch=(" +", " -")),
-    "A chat turn": Params(prompt="What is the capital of France?", chat=True),
-}
-"""Ready-made settings; their results on the default model ship with the package."""
+@parameters
+class LensView(View):
+    """The cell that is read, and the colours and tokens of the figures."""
+
+    colour: Literal["probability", "entropy", "kl", "rank", "cross_entropy"] = param(
+        "probability",
+        "Colour",
+        "what colours the cells",
+        names={
+            "kl": "KL(final ‖ layer)",
+            "rank": "rank of the final top token",
+            "cross_entropy": "surprisal of the actual next token",
+        },
+    )
+    layer: int | None = param(
+        None,
+        "Layer",
+        "of the cell that is read; a click on a cell sets it",
+        ge=-1,
+        le=1000,
+        placeholder="the last",
+    )
+    position: int | None = param(
+        None,
+        "Position",
+        "of the cell that is read; a click on a cell sets it",
+        ge=0,
+        le=MAX_TOKENS,
+        placeholder="the last",
+    )
+    scale: Literal["probability", "rank"] = param("probability", "Scale", "what the curves show")
+    target: str = param(
+        FINAL,
+        "Target token",
+        "whose logit is attributed",
+        max_length=200,
+        names={FINAL: "the final top token"},
+        visible=True,
+        options=lambda result: [FINAL, *(result.vocabulary[int(i)] for i in result.watched)],
+    )

@@ -1,0 +1,1 @@
+"""How the questions of this paper are computed, on MLX."""

@@ -1,0 +1,124 @@
+"""Figures of effects averaged over facts."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from interp_core.papers.causal_tracing.average import Average
+from interp_core.papers.causal_tracing.figures_parts import (
+    CLASSES,
+    SCHEMES,
+    SEVERED,
+    WIDTH,
+    colour_of,
+    effect_name,
+    gained,
+    map_kinds,
+    panel_title,
+)
+from interp_core.plot import (
+    alt_text,
+    beside,
+    heat,
+    lines,
+    rows_axis,
+    theme,
+    tip,
+    title,
+    top_of,
+    values_axis,
+)
+
+_PANEL = 190
+
+
+def _averaged(average: Average) -> pd.DataFrame:
+    frame = gained(average.frames["average"], average.params)
+    return frame.assign(value=frame["aie"], row=frame["token_class"].map(CLASSES))
+
+
+def _over(average: Average) -> str:
+    count = len(average.prompts)
+    return f"n = {count:,} fact" + "s" * (count != 1)
+
+
+def average_lines(average: Average) -> alt.HConcatChart:
+    """Return the average indirect effect by layer and class of token, one panel a kind."""
+    frame, params = _averaged(average), average.params
+    frame = frame[frame["kind"].isin(SCHEMES)].assign(name=frame["row"])
+    colours = dict(zip(CLASSES.values(), theme.CATEGORIES, strict=False))
+    axis, panels = values_axis(effect_name(params, average=True), frame), []
+    for kind in map_kinds(params):
+        shown_ = frame[frame["kind"] == kind]
+        panel = lines(shown_, average.layers, colours, axis, tip("n", "facts", "d"))
+        panels.append(panel.properties(width=_PANEL, height=260, title=panel_title(kind, params)))
+    heading = title(
+        "Average indirect effect by layer and class of token",
+        f"Bands: 95% intervals over facts, {_over(average)}. One scale for all panels.",
+    )
+    return beside(panels, heading).resolve_scale(color="shared")
+
+
+def average_maps(average: Average) -> alt.HConcatChart:
+    """Return classes of tokens by layers, one map a kind, with colours that compare."""
+    frame, params, panels = _averaged(average), average.params, []
+    top, name = (
+        top_of(frame.loc[frame["kind"].isin(SCHEMES), "aie"]),
+        effect_name(params, average=True),
+    )
+    tooltip = [
+        alt.Tooltip("row:N", title="token"),
+        tip("layer", "block l", "d"),
+        tip("aie", name),
+        tip("low", "95% interval from"),
+        tip("high", "to"),
+        tip("n", "facts", "d"),
+    ]
+    for kind in map_kinds(params):
+        y = rows_axis(list(CLASSES.values()), None if panels else "class of token")
+        colour = colour_of("aie", kind, top, name)
+        shown_ = frame[frame["kind"] == kind]
+        panel = heat(shown_, average.layers, y, len(CLASSES), colour, tooltip)
+        panels.append(panel.properties(title=panel_title(kind, params)))
+    heading = title(
+        "Average indirect effect of each class of token and layer",
+        f"Means over {_over(average)}. Darker: more is brought back; below 0 is drawn as 0.",
+    )
+    return beside(panels, heading)
+
+
+def average_severed(average: Average) -> alt.LayerChart:
+    """Return the average effect at the last subject token, whole and with parts severed."""
+    frame = _averaged(average)
+    frame = frame[frame["kind"].isin(SEVERED) & (frame["token_class"] == "last_subject")]
+    frame = frame.assign(name=frame["kind"].map({k: name for k, (name, _) in SEVERED.items()}))
+    heading = title(
+        "Average indirect effect at the last subject token, parts severed, by layer",
+        "The severed part stays, at that token, as corrupted. Bands: 95% intervals over facts, "
+        f"{_over(average)}.",
+    )
+    axis = values_axis(effect_name(average.params, average=True), frame)
+    chart = lines(frame, average.layers, dict(SEVERED.values()), axis, tip("n", "facts", "d"))
+    return chart.properties(width=WIDTH, height=280, title=heading, description=alt_text(heading))
+
+
+def has_maps(average: Average) -> bool:
+    """Whether something was restored that has a map."""
+    return bool(map_kinds(average.params))
+
+
+def has_severed(average: Average) -> bool:
+    """Whether a branch was severed."""
+    return bool({"sever_mlp", "sever_attn"} & set(average.params.kinds))
+
+
+def sentence(average: Average) -> str:
+    """Return how many facts were traced, and what corruption costs the answer on average."""
+    said = average.summary
+    low, high = said["average_total_effect_low"], said["average_total_effect_high"]
+    return (
+        f"{said['facts']} facts that the model knows ({said['wrong']} others it does not): corrupting "
+        f"the subject takes {said['average_total_effect']:.2f} [{low:.2f}, {high:.2f}] off the answer, "
+        f"over {said['samples']} noise samples each."
+    )

@@ -1,0 +1,145 @@
+"""Figures of one rank-one edit."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from interp_core.papers.causal_tracing.edit import Edit
+from interp_core.plot import alt_text, font, points, shown, spaced, theme, title
+
+_ROLES = {
+    "rewrite": "The rewritten fact: the new object should win",
+    "paraphrase": "In other words: the new object should win",
+    "neighbour": "Other subjects: the old answer should stay",
+    "watched": "Watched",
+}
+_NAMES, _WIDTH = 300, 460
+
+
+def _cut(text: str) -> str:
+    """Return as much as there is room for; most prompts have their subject at the beginning."""
+    return font.cut(text, _NAMES, theme.LABEL)
+
+
+def _pairs(edit: Edit) -> pd.DataFrame:
+    """Return one row per prompt and answer: its probability before and after."""
+    frame, parts = edit.frames["edit"], []
+    before, after = (
+        frame[frame["when"] == when].reset_index(drop=True) for when in ("before", "after")
+    )
+    for answer, text in (("old", edit.old), ("new", edit.new)):
+        name = {"old": "old answer", "new": "new object"}[answer]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "row": [
+                        f"{_cut(spaced(text))}\n{i}" for i, text in enumerate(before["prompt"])
+                    ],
+                    "prompt": before["prompt"].map(spaced),
+                    "role": before["role"],
+                    "answer": _cut(f"{name} “{shown(text)}”"),
+                    "before": before[f"{answer}_probability"],
+                    "after": after[f"{answer}_probability"],
+                    "says_before": before["says"].map(shown),
+                    "says_after": after["says"].map(shown),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def before_after(edit: Edit) -> alt.VConcatChart:
+    """Return the probabilities of the old answer and of the new object, before and after."""
+    frame = _pairs(edit)
+    roles = [role for role in _ROLES if role in set(frame["role"])]
+    panels = [_role(frame, role, last=role == roles[-1]) for role in roles]
+    heading = title(
+        f"“{shown(edit.old)}” made “{shown(edit.new)}”: probabilities before and after",
+        f"An edit of the MLP of block {edit.layer}. Ring: before; disc: after.",
+        "An answer of several tokens has the geometric mean of theirs.",
+    )
+    chart = alt.vconcat(*panels, spacing=14).resolve_scale(color="shared")
+    return chart.properties(title=heading, description=alt_text(heading))
+
+
+def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
+    """Return the prompts of one role, with a lane for each answer."""
+    answers = list(dict.fromkeys(frame["answer"]))
+    frame = frame[frame["role"] == role]
+    rows = list(dict.fromkeys(frame["row"]))
+    label = "split(datum.label, '\\n')[0]"
+    names = alt.Axis(labelExpr=label, minExtent=310, maxExtent=310, ticks=False, domain=False)
+    likely = alt.Axis(grid=True, format="%", values=[0, 0.25, 0.5, 0.75, 1], labels=last)
+    legend = alt.Legend(title=None, orient="bottom", symbolType="circle")
+    form = ".3~%"
+    base = alt.Chart(frame).encode(
+        y=alt.Y("row:N", title=None, scale=alt.Scale(domain=rows, padding=0.2), axis=names),
+        yOffset=alt.YOffset("answer:N", scale=alt.Scale(domain=answers)),
+        color=alt.Color("answer:N", legend=legend).scale(
+            domain=answers, range=list(theme.CATEGORIES[: len(answers)])
+        ),
+        tooltip=[
+            alt.Tooltip("prompt:N"),
+            alt.Tooltip("answer:N"),
+            alt.Tooltip("before:Q", title="probability before", format=form),
+            alt.Tooltip("after:Q", title="probability after", format=form),
+            alt.Tooltip("says_before:N", title="model's next token before"),
+            alt.Tooltip("says_after:N", title="model's next token after"),
+        ],
+    )
+    x = alt.X("before:Q", scale=alt.Scale(domain=[0, 1]), axis=likely)
+    x = x.title("probability" if last else None)
+    return alt.layer(
+        base.mark_rule(strokeWidth=2).encode(x=x, x2="after:Q"),
+        base.mark_point(size=55, strokeWidth=2, filled=False, opacity=1).encode(x=x),
+        base.mark_point(size=60, filled=True, opacity=1).encode(x=alt.X("after:Q")),
+    ).properties(
+        width=_WIDTH,
+        height=34 * len(rows),
+        title=alt.TitleParams(_ROLES[role], fontSize=13, fontWeight="normal", offset=6),
+    )
+
+
+def search(edit: Edit) -> alt.Chart:
+    """Return the loss of the search for the new value, by step."""
+    frame = edit.frames["search"]
+    ends = [float(edit.losses[0]), float(edit.losses.min())] if len(edit.losses) else []
+    fall = "No step was taken."
+    if ends:
+        kept = int(edit.losses.argmin())
+        fall = f"From {ends[0]:.2f} to {ends[1]:.2f} nats at step {kept}, whose value is kept."
+    heading = title(
+        f"Loss of the search for the value that says “{shown(edit.new)}”, by step",
+        f"{fall} The loss is of the new object after several prefixes, with its penalties.",
+    )
+    scale = alt.Scale(domainMin=min(0.0, *ends, 0.0))
+    axis = alt.Axis(grid=True, tickCount=6)
+    return (
+        alt.Chart(frame, title=heading, width=640, height=240, description=alt_text(heading))
+        .mark_line(point=points(), strokeWidth=2.2)
+        .encode(
+            x=alt.X("step:Q", title="step of gradient descent", axis=alt.Axis(format="d")).axis(
+                tickMinStep=1
+            ),
+            y=alt.Y("loss:Q", title="loss (nats)", scale=scale, axis=axis),
+            tooltip=[alt.Tooltip("step:Q"), alt.Tooltip("loss:Q", format=".3f")],
+        )
+    )
+
+
+def continuations(edit: Edit) -> pd.DataFrame:
+    """Return what the model writes after each prompt, before and after."""
+    texts = edit.frames["continuations"].pivot(index="prompt", columns="when", values="text")
+    return texts[["before", "after"]].map(spaced).reset_index()
+
+
+def sentence(edit: Edit) -> str:
+    """Return what the edit made of the answer."""
+    said = edit.summary
+    return (
+        f"An edit of layer {edit.layer}'s MLP: after the prompt, “{shown(edit.new)}” goes from "
+        f"{said['new_probability_before']:.1%} to {said['new_probability_after']:.1%}, "
+        f"“{shown(edit.old)}” from {said['old_probability_before']:.1%} to "
+        f"{said['old_probability_after']:.1%}. The loaded model stays as it is: the edit is a view of it."
+    )

@@ -1,0 +1,86 @@
+"""What the figures of a trace and those of its averages share."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from interp_core.papers.causal_tracing.average import AverageParams
+from interp_core.papers.causal_tracing.trace import Params
+from interp_core.plot import small, theme
+
+Traced = Params | AverageParams
+
+SCHEMES = {
+    "resid_post": ["#f3f1f8", "#9e9ac8", "#3f007d"],
+    "mlp_out": ["#eef6ee", "#74c476", "#00441b"],
+    "attn_out": ["#fbeeea", "#fb6a4a", "#67000d"],
+}
+"""The paper's colours by what is restored; in each, darker is more."""
+SEVERED = {
+    "resid_post": ("state restored", theme.COMPONENTS["embedding"]),
+    "sever_mlp": ("MLPs severed", theme.COMPONENTS["MLP"]),
+    "sever_attn": ("attention severed", theme.COMPONENTS["attention"]),
+}
+CLASSES = {
+    "first_subject": "first subject token",
+    "middle_subject": "middle subject tokens",
+    "last_subject": "last subject token",
+    "first_subsequent": "first token after it",
+    "further": "further tokens",
+    "last": "last token",
+}
+UNITS = {
+    "probability": "probability",
+    "joint_probability": "joint probability",
+    "log_probability": "log probability (nats)",
+    "logit_difference": "logit difference (logits)",
+    "kl": "KL to the clean run (nats)",
+}
+WIDTH, NAMES = 640, 240
+"""Width of a figure of curves, and room for the names of a map's rows, in pixels."""
+
+
+def effect_name(params: Traced, average: bool = False) -> str:
+    """Return what an axis calls an effect, with its unit."""
+    short = "AIE" if average else "indirect effect"
+    return f"{short}: {'drop in ' * (params.metric == 'kl')}{UNITS[params.metric]}"
+
+
+def gained(frame: pd.DataFrame, params: Traced) -> pd.DataFrame:
+    """Return a frame in which more is better: a restored state lowers the KL."""
+    if params.metric != "kl":
+        return frame
+    turned = {"effect": "effect", "aie": "aie", "low": "high", "high": "low"}
+    return frame.assign(**{to: -frame[of] for to, of in turned.items() if of in frame})
+
+
+def restored(kind: str, params: Traced) -> str:
+    """Return what is restored at a cell of a map, in words."""
+    if kind == "resid_post":
+        return "the state after block l"
+    name = "MLP outputs" if kind == "mlp_out" else "attention outputs"
+    return f"{name} " + (
+        f"over {params.window} blocks around l" if params.window > 1 else "of block l"
+    )
+
+
+def panel_title(kind: str, params: Traced) -> alt.TitleParams:
+    """Return the title of one panel, short enough for a narrow one."""
+    names = {"resid_post": "State after block l", "mlp_out": "MLPs", "attn_out": "Attention"}
+    over = "" if kind == "resid_post" else f", {params.window} blocks around l"
+    return small(names[kind] + (over if params.window > 1 else ""))
+
+
+def map_kinds(params: Traced) -> list[str]:
+    """Return the kinds that have a map, in the paper's order."""
+    return [kind for kind in SCHEMES if kind in params.kinds]
+
+
+def colour_of(field: str, kind: str, top: float, name: str) -> alt.Color:
+    """Return the colours of a kind, from 0 to ``top``."""
+    legend = alt.Legend(orient="bottom", direction="horizontal", gradientLength=200, title=name)
+    scale = alt.Scale(
+        domain=[0, top / 2, top], clamp=True, nice=False, range=SCHEMES[kind], interpolate="lab"
+    )
+    return alt.Color(f"{field}:Q", scale=scale, legend=legend)

@@ -1,0 +1,176 @@
+"""The paper's signs of a phase change beside what was measured over training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from interp_core.papers.induction_heads.toys import D_VOCAB, Toy
+from interp_core.papers.induction_heads.training import TESTS, Training
+from interp_core.results import Finding
+
+FALL, WINDOW = 1.5, 0.3
+"""A phase change: by how many nats the second copy's loss falls, and in what share of training."""
+SCORE, NEAR = 0.2, 100
+"""Prefix matching that a head crosses then, and how many steps off the window it may be."""
+FLAT, IDLE = 0.5, 0.1
+"""Without one: how far the loss may stray from chance (nats), and how high a score may get."""
+
+CHANCE = math.log(D_VOCAB)
+"""Chance loss, nats."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where the second copy's loss falls most: two checkpoints, and the fall in nats."""
+
+    start: int
+    end: int
+    fall: float
+
+
+def steepest(steps: np.ndarray, loss: np.ndarray) -> Window:
+    """Return the checkpoints, at most ``WINDOW`` of training apart, between which it falls most.
+
+    The shortest of those that are equal.
+    """
+    apart = steps[None, :] - steps[:, None]
+    falls = np.where((apart > 0) & (apart <= WINDOW * steps[-1]), loss[:, None] - loss, -np.inf)
+    most = np.argwhere(falls == falls.max())
+    start, end = min(most.tolist(), key=lambda pair: apart[pair[0], pair[1]])
+    return Window(start, end, float(falls[start, end]))
+
+
+def first(steps: np.ndarray, there: np.ndarray) -> int | None:
+    """Return the first step at which a condition [checkpoint] holds."""
+    return int(steps[there.argmax()]) if there.any() else None
+
+
+def of_training(training: Training) -> list[Finding]:
+    """Return the claims that the models which have ended their training allow to be tested."""
+    ended = [name for i, name in enumerate(training.models) if np.isfinite(training.loss[i, -1])]
+    found: list[Finding] = []
+    for name in ("2", "3"):
+        if name in ended:
+            found += [_falls(training, name), _forms(training, name)]
+    if "2" in ended:
+        found.append(_composes(training))
+    if "1" in ended:
+        found += [_stays(training), _has_none(training)]
+    if {"2", "1-smeared"} <= set(ended):
+        found.append(_smeared(training))
+    return found
+
+
+def _of(training: Training, name: Toy) -> tuple[np.ndarray, np.ndarray, Window]:
+    """Return a model's second-copy loss and best prefix matching [checkpoint], and its window."""
+    row = training.models.index(name)
+    loss = training.second_copy_loss[row]
+    best = training.best(training.prefix_matching)[row]
+    return loss, best, steepest(training.steps, loss)
+
+
+def _common(unit: str) -> dict[str, Any]:
+    return {"unit": unit, "ci": None, "n": TESTS, "of": "test sequences, one seed"}
+
+
+def _span(training: Training, window: Window) -> str:
+    return f"steps {training.steps[window.start]} to {training.steps[window.end]}"
+
+
+def _falls(training: Training, name: Toy) -> Finding:
+    _, _, window = _of(training, name)
+    return Finding(
+        f"phase_change_{name}",
+        f"{name} layers: the loss on a segment's second copy falls by more than {FALL} nats within "
+        f"{WINDOW:.0%} of training (largest fall: {_span(training, window)})",
+        "an abrupt change, at 1 to 3 billion tokens in small models",
+        ours=window.fall,
+        holds=window.fall > FALL,
+        **_common("nats"),
+    )
+
+
+def _forms(training: Training, name: Toy) -> Finding:
+    _, best, window = _of(training, name)
+    start, end = int(training.steps[window.start]), int(training.steps[window.end])
+    step = first(training.steps, best > SCORE)
+    near = step is not None and start - NEAR <= step <= end + NEAR
+    return Finding(
+        f"heads_form_{name}",
+        f"{name} layers: induction heads form then. The best prefix matching passes {SCORE} in "
+        f"that window, or at most {NEAR} steps off it (passed "
+        f"{'never' if step is None else f'at step {step}'}; ours: at the end of training)",
+        "induction heads form in the same window",
+        ours=float(best[-1]),
+        holds=near and window.fall > FALL,
+        **_common("(attention)"),
+    )
+
+
+def _composes(training: Training) -> Finding:
+    _, _, window = _of(training, "2")
+    row = training.models.index("2")
+    curve = training.composition[row]
+    before, after = float(curve[window.start]), float(curve[window.end])
+    earlier, other, later, head = training.circuit("2")
+    return Finding(
+        "k_composition",
+        f"2 layers: keys of the induction head (L{later}H{head}) come to read what the "
+        f"previous-token head (L{earlier}H{other}) writes. Their K-composition rises over the window "
+        f"({_span(training, window)}: {before:.2f} to {after:.2f} above chance)",
+        "induction heads are made by K-composition with a previous-token head",
+        ours=after - before,
+        holds=after > before and window.fall > FALL,
+        **_common("(of at most 1)"),
+    )
+
+
+def _stays(training: Training) -> Finding:
+    loss, _, _ = _of(training, "1")
+    most = loss[np.abs(loss - CHANCE).argmax()]
+    return Finding(
+        "no_phase_change_1",
+        f"1 layer: no phase change. The loss on the second copy stays within {FLAT} nats of chance, "
+        f"ln {D_VOCAB} = {CHANCE:.2f} (farthest: {most:.2f}; at the end {loss[-1]:.2f})",
+        "one-layer models have no phase change",
+        ours=float(most - CHANCE),
+        holds=bool(abs(most - CHANCE) <= FLAT),
+        **_common("nats from chance"),
+    )
+
+
+def _has_none(training: Training) -> Finding:
+    _, best, _ = _of(training, "1")
+    return Finding(
+        "no_heads_1",
+        f"1 layer: no induction heads. The best prefix matching stays below {IDLE}",
+        "one-layer models cannot make them",
+        ours=float(np.nanmax(best)),
+        holds=bool(np.nanmax(best) < IDLE),
+        **_common("(attention)"),
+    )
+
+
+def _smeared(training: Training) -> Finding:
+    """Compare when two models come half way from chance to where two layers end."""
+    plain, smeared = _of(training, "2")[0], _of(training, "1-smeared")[0]
+    level = (CHANCE + float(plain[-1])) / 2
+    late, early = (first(training.steps, loss < level) for loss in (plain, smeared))
+    end = int(training.steps[-1])
+    lead = (end if late is None else late) - (end if early is None else early)
+    said = ["never" if step is None else f"at step {step}" for step in (early, late)]
+    return Finding(
+        "smeared_keys",
+        "1 layer with smeared keys forms them, and earlier than 2 layers: it comes half way from "
+        f"chance to where these end, to {level:.2f} nats on the second copy, {said[0]}; they do "
+        f"{said[1]}",
+        "with smeared keys one layer suffices, and the change comes earlier",
+        ours=float(lead),
+        # Half way of a fall that did not happen tells nothing.
+        holds=lead > 0 and CHANCE - float(plain[-1]) > FLAT,
+        **_common("steps earlier"),
+    )

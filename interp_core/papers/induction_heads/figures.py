@@ -1,0 +1,220 @@
+"""Figures of a search for induction heads: scores, losses by copy, ablations, in-context learning."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from interp_core.papers.induction_heads.figures_parts import sequences
+from interp_core.papers.induction_heads.heads import NAMES, Heads, Score
+from interp_core.papers.induction_heads.params import head_name
+from interp_core.plot import (
+    alt_text,
+    head_cells,
+    loss_curves,
+    scatter,
+    shown_layers,
+    side_labels,
+    signed_ink,
+    theme,
+    tip,
+    title,
+)
+
+_GLOSS: dict[Score, str] = {
+    "prefix_matching": "Attention to what followed the current token before: 1 for a perfect induction head.",
+    "previous_token": "1: the head looks nowhere else.",
+    "duplicate_token": "1: the head looks nowhere else.",
+    "first_token": "High where a head rests.",
+    "current_token": "1: the head looks nowhere else.",
+    "entropy": "Low: the head looks at few tokens; high: at many.",
+    "copying": "Read off the weights. 1: the head raises the logits of the very tokens it reads; -1: it "
+    "lowers them.",
+    "logit_copying": "Of all that the head raises among the sequence's tokens, the share of the one it "
+    "looks at, from -1 (none) to 1 (half or more).",
+}
+"""What the values of each score mean."""
+_SIGNED = ("copying", "logit_copying")
+_WIDTH, _NAMED = 700, 8
+
+
+def _head_table(heads: Heads) -> pd.DataFrame:
+    """Return one row a head: its scores, its name, and its rank in words."""
+    frame = heads.frames["heads"]
+    pairs = list(zip(frame["layer"], frame["head"], strict=True))
+    total, above = len(heads.ranked), set(heads.induction_heads)
+    return frame.assign(
+        name=[head_name(*pair) for pair in pairs],
+        place=["-" if np.isnan(k) else f"{k:.0f} of {total}" for k in frame["rank"].astype(float)],
+        induction=[pair in above for pair in pairs],
+        reach=["all" if pd.isna(w) else f"{w:.0f} positions" for w in frame["window"]],
+    ).drop(columns=["rank", "window"])
+
+
+def _tips() -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("name:N", title="head"),
+        alt.Tooltip("place:N", title="rank by prefix matching"),
+        tip("prefix_matching", "prefix matching", ".3f"),
+        tip("spread", "its SD over sequences", ".3f"),
+        tip("previous_token", "attention to previous token", ".3f"),
+        tip("duplicate_token", "to copies of the token", ".3f"),
+        tip("first_token", "to the first position", ".3f"),
+        tip("current_token", "to itself", ".3f"),
+        tip("entropy", "entropy (nats)", ".2f"),
+        tip("copying", "copying by eigenvalues", "+.2f"),
+        tip("logit_copying", "copying by logits", "+.2f"),
+        alt.Tooltip("reach:N", title="attention sees"),
+    ]
+
+
+def _score_colour(heads: Heads, score: Score, values: np.ndarray) -> tuple[alt.Color, np.ndarray]:
+    """Return the colours of a score, and the ink that reads on each value's."""
+    name = NAMES[score].lower()
+    legend = {"orient": "right", "gradientLength": 200}
+    if score in _SIGNED:
+        legend |= {"title": ["copying score", "(-1 to 1)"], "values": [-1, -0.5, 0, 0.5, 1]}
+        colour = alt.Color(f"{score}:Q", scale=theme.signed(1), legend=alt.Legend(**legend))
+        return colour, signed_ink(values, 1)
+    quantity = theme.QUANTITIES["probability"]
+    if score == "entropy":
+        end = float(np.ceil(np.log(heads.tokens.shape[1])))
+        quantity = dataclasses.replace(theme.QUANTITIES["entropy"], domain=(0, end))
+        legend |= {"title": ["entropy", "(nats)"], "tickCount": 5}
+    else:
+        name = "prefix matching" if score == "prefix_matching" else "attention"
+        legend |= {"title": [name, "(share of attention)"] if name != "attention" else name}
+        legend |= {"values": [0, 0.2, 0.4, 0.6, 0.8, 1], "format": ".1f"}
+    colour = alt.Color(f"{score}:Q", scale=quantity.scale, legend=alt.Legend(**legend))
+    return colour, quantity.ink(values)
+
+
+def head_grid(
+    heads: Heads, score: Score = "prefix_matching", select: bool = True
+) -> alt.LayerChart:
+    """Return layers by heads, coloured by a score, the induction heads outlined.
+
+    A click selects a head: the parameter ``head`` holds its ``layer`` and ``head``.
+    """
+    frame = _head_table(heads)
+    depth, count = heads.prefix_matching.shape
+    layers = shown_layers(depth, count)
+    frame = frame[frame["layer"].isin(layers)]
+    values = frame[score].to_numpy(float)
+    colour, ink = _score_colour(heads, score, values)
+    high = frame["induction"] if score in _SIGNED else values >= heads.params.threshold
+    numbers = frame[score].map("{:.2f}".format).where(high & (score != "entropy"), "")
+    frame = frame.assign(ink=ink, number=numbers, outlined=frame["induction"])
+    above, missing = len(heads.induction_heads), int(np.isnan(values).sum())
+    text, gloss = NAMES[score], _GLOSS[score]
+    heading = title(
+        f"{text} of every head",
+        gloss,
+        f"Outlined: prefix matching above {heads.params.threshold:g}, {above} of "
+        f"{depth * count:,} heads. "
+        + (
+            ""
+            if score == "copying"
+            else f"Means over {sequences(heads.params, len(heads.losses))}."
+        ),
+        f"Grey: {missing:,} heads that do not see back to the copy before." if missing else "",
+        f"Showing the last {len(layers)} of {depth} layers." if len(layers) < depth else "",
+    )
+    chart = head_cells(frame, colour, _tips(), layers, count, select=select)
+    return chart.properties(title=heading, description=alt_text(heading))
+
+
+def copy_losses(heads: Heads) -> alt.LayerChart:
+    """Return the loss by place in the copy, a line a copy."""
+    frame = heads.frames["losses"]
+    last = heads.params.repeats
+    frame = frame.assign(name=frame["copy"].map("copy {}".format))
+    names = [f"copy {copy}" for copy in range(1, last + 1)]
+    means = heads.copy_losses.mean(0)
+    heading = title(
+        "Loss of each token, by its place in the copy",
+        f"Random tokens cannot be predicted at first ({means[0]:.1f} nats in copy 1); what repeats "
+        f"can ({means[-1]:.1f} in copy {last}).",
+        f"Bands: 95% intervals, {sequences(heads.params, len(heads.losses))}.",
+    )
+    scale = alt.Scale(
+        domain=names, scheme=alt.SchemeParams("plasma", extent=[0.25, 0.8]), type="ordinal"
+    )
+    legend = alt.Legend(
+        title=None, orient="bottom", columns=8, symbolType="stroke", symbolSize=300, symbolOpacity=1
+    )
+    x = alt.X(
+        "place:Q",
+        title="place in the copy (0 = its first token)",
+        scale=alt.Scale(domain=[0, heads.params.tokens - 1], nice=False),
+        axis=alt.Axis(format="d", tickMinStep=1, labelFlush=False),
+    )
+    curves = loss_curves(frame, x, alt.Color("name:N", sort=names, scale=scale, legend=legend))
+    ends = frame[frame["copy"].isin([1, last])].groupby("copy").tail(1)
+    y, base = curves.layer[1].encoding.y, alt.Chart(ends).encode(x=x)
+    _, labels = side_labels(base, ends, "name", (_WIDTH, 320), y)
+    return alt.layer(curves, labels).properties(
+        width=_WIDTH, height=320, title=heading, description=alt_text(heading)
+    )
+
+
+def score_scatter(heads: Heads) -> alt.LayerChart:
+    """Return prefix matching against the copying score, a dot a head."""
+    frame = _head_table(heads).dropna(subset=["prefix_matching", "copying"])
+    missing = heads.copying.size - len(frame)
+    frame = frame.sort_values("prefix_matching", ascending=False, kind="stable")
+    cut = frame.head(theme.MAX_MARKS)
+    kinds = ["other heads", "induction heads"]
+    induction = cut[cut["induction"]]
+    copy = int((induction["copying"] > 0).sum())
+    named = induction.head(_NAMED)
+    some = f", the {len(named)} best are named" if len(named) < len(induction) else ""
+    heading = title(
+        "Prefix matching against copying, of every head",
+        "Prefix matching: attention to what followed before. Copying, by eigenvalues of the "
+        "weights: 1 raises the token read.",
+        f"{copy} of {len(induction)} induction heads copy (score above 0){some}. {sequences(heads.params, len(heads.losses))}.",
+        f"Left out: {missing:,} heads that do not see back to the copy before." if missing else "",
+        f"Showing {len(cut):,} of {len(frame):,} heads." if len(cut) < len(frame) else "",
+    )
+    kind = pd.Categorical(np.where(cut["induction"], kinds[1], kinds[0]), kinds)
+    x = alt.X(
+        "copying:Q",
+        title="copying score by eigenvalues",
+        scale=alt.Scale(domain=[-1, 1]),
+        axis=alt.Axis(grid=True, values=[-1, -0.5, 0, 0.5, 1]),
+    )
+    y = alt.Y(
+        "prefix_matching:Q",
+        title="prefix matching (share of attention)",
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(grid=True, tickCount=5),
+    )
+    chart = scatter(cut.assign(kind=kind), x, y, _tips(), named)
+    return chart.properties(title=heading, description=alt_text(heading))
+
+
+def top_ten(heads: Heads, score: Score = "prefix_matching") -> pd.DataFrame:
+    """Return the ten highest heads by a score, and their other scores."""
+    frame = heads.frames["heads"].sort_values(score, ascending=False, kind="stable").head(10)
+    columns = ["prefix_matching", "spread", "previous_token", "copying", "logit_copying", "entropy"]
+    shown = frame[list(dict.fromkeys([score, *columns]))]
+    names = NAMES | {"spread": "SD over sequences"}
+    shown = shown.set_axis([names[column].lower() for column in shown], axis=1)
+    pairs = zip(frame["layer"], frame["head"], strict=True)
+    shown.insert(0, "head", [head_name(*pair) for pair in pairs])
+    return shown
+
+
+def sentence(heads: Heads) -> str:
+    """Return which heads are induction heads, and what repeats do to the loss."""
+    found, said = heads.induction_heads, heads.summary
+    names = ", ".join(head_name(*pair) for pair in found[:8]) or "none"
+    return (
+        f"**{len(found)}** of {heads.copying.size:,} heads have a prefix-matching score above "
+        f"{heads.params.threshold:g}: {names}. The loss falls from {said['first_copy_loss']:.1f} nats "
+        f"on the first repetition to {said['last_copy_loss']:.1f} on the last."
+    )

@@ -1,0 +1,155 @@
+"""Figures of what is lost without some heads, on repeats and along texts."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from interp_core import bootstrap
+from interp_core.papers.induction_heads.ablation import Ablated
+from interp_core.papers.induction_heads.context import InContext
+from interp_core.papers.induction_heads.figures_parts import by_condition, sequences
+from interp_core.papers.induction_heads.params import head_name
+from interp_core.plot import alt_text, loss_curves, tip, title
+
+_WIDTH, _NEAR, _NAMED = 700, 5, 5
+
+
+def _named_set(result: Ablated) -> str:
+    names = [head_name(*pair) for pair in result.heads]
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} heads, {names[0]} first"
+
+
+def ablation_losses(result: Ablated) -> alt.LayerChart:
+    """Return the loss by position, whole and without heads, the copies told apart by rules."""
+    frame, colour = by_condition(result.frames["losses"])
+    end, tokens = int(frame["position"].max()), result.params.tokens
+    starts = [end + 1 - tokens * k for k in range(1, result.params.repeats)][::-1]
+    found = result.summary
+    heading = title(
+        f"Loss by position, without {_named_set(result)}",
+        f"On the last copy: {found['base_last_copy_loss']:.1f} nats whole, "
+        f"{found['ablated_last_copy_loss']:.1f} without them; as many other heads of the same "
+        f"layers cost {found['others_rise']:+.1f}.",
+        f"Thin rules: where a copy begins. Bands: 95% intervals, "
+        f"{sequences(result.params, len(result.base))}.",
+    )
+    x = alt.X(
+        "position:Q",
+        title="position (tokens)",
+        scale=alt.Scale(domain=[1, end], nice=False),
+        axis=alt.Axis(format="d", tickMinStep=1),
+    )
+    curves = loss_curves(frame, x, colour)
+    names = [f"copy {copy}" for copy in range(2, len(starts) + 2)]
+    rules = alt.Chart(pd.DataFrame({"position": starts, "copy": names})).encode(x=x)
+    return alt.layer(
+        rules.mark_rule(strokeWidth=1, opacity=0.7),
+        curves,
+        rules.mark_text(align="left", dx=4, baseline="top").encode(y=alt.value(2), text="copy:N"),
+    ).properties(width=_WIDTH, height=320, title=heading, description=alt_text(heading))
+
+
+def ablation_rises(result: Ablated) -> alt.LayerChart:
+    """Return how much the last copy's loss rises without the heads, and without each other draw."""
+    frame, colour = by_condition(result.frames["rises"])
+    draws = [f"draw {i + 1}" for i in range(len(result.controls))]
+    frame = frame.assign(row=["these heads", *draws]).sort_values(
+        "rise", ascending=False, kind="stable"
+    )
+    ratio, (low, high) = result.ratio
+    heading = title(
+        f"Rise of the last copy's loss without {_named_set(result)}, and without as many others",
+        f"Each draw: other heads of the same layers. These heads cost {ratio:.1f} times as much "
+        f"[{low:.1f}, {high:.1f}].",
+        f"Bars: 95% intervals, {sequences(result.params, len(result.base))}; {len(draws)} draws.",
+    )
+    ends = [min(0.0, frame["low"].min()), max(0.0, frame["high"].max())]
+    x = alt.X(
+        "rise:Q",
+        title="rise of the loss (nats)",
+        scale=alt.Scale(domain=ends, nice=True),
+        axis=alt.Axis(grid=True, tickCount=6),
+    )
+    rows = alt.Axis(grid=False, ticks=False, domain=False, labelOverlap=False)
+    base = alt.Chart(frame).encode(
+        y=alt.Y("row:N", title=None, scale=alt.Scale(domain=frame["row"].tolist()), axis=rows),
+        color=colour.legend(None),
+        tooltip=[
+            alt.Tooltip("row:N", title="set"),
+            alt.Tooltip("heads:N"),
+            tip("rise", "rise (nats)", "+.2f"),
+            tip("low", "95% interval from", "+.2f"),
+            tip("high", "to", "+.2f"),
+        ],
+    )
+    return alt.layer(
+        alt.Chart(pd.DataFrame({"rise": [0]})).mark_rule(strokeWidth=1).encode(x="rise:Q"),
+        base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q"),
+        base.mark_point(size=70, filled=True, opacity=1).encode(x=x),
+    ).properties(
+        width=_WIDTH - 60, height=alt.Step(22), title=heading, description=alt_text(heading)
+    )
+
+
+def context_losses(result: InContext) -> alt.LayerChart:
+    """Return the loss by position over texts, averaged over neighbours, whole and ablated."""
+    losses = result.losses.astype(np.float32)
+    texts, length = losses.shape[1:]
+    position = np.arange(1, length + 1, max(1, -(-length // 500)))
+    parts = []
+    for condition, each in zip(result.conditions, losses, strict=True):
+        total = np.pad(each.astype(float).cumsum(-1), ((0, 0), (1, 0)))
+        low, high = np.maximum(position - 1 - _NEAR, 0), np.minimum(position + _NEAR, length)
+        means = (total[:, high] - total[:, low]) / (high - low)
+        ends = bootstrap.interval(result.counts @ means)
+        columns = {"loss": means.mean(0), "low": ends[:, 0], "high": ends[:, 1]}
+        parts.append(pd.DataFrame({"position": position, "condition": condition, **columns}))
+    frame, colour = by_condition(pd.concat(parts, ignore_index=True))
+    scores = ["{:+.2f} [{:+.2f}, {:+.2f}]".format(*result.score(i)) for i in range(len(losses))]
+    without = f"; {scores[1]} without {len(result.heads)} heads" if len(scores) > 1 else ""
+    heading = title(
+        "Loss by position in a text",
+        f"In-context learning score, loss of token {result.late} less that of token "
+        f"{result.early}: {scores[0]} nats{without}.",
+        f"Means over {_NEAR} positions on either side. Bands: 95% intervals, n = {texts} texts.",
+    )
+    x = alt.X(
+        "position:Q",
+        title="position in the text (tokens)",
+        scale=alt.Scale(domain=[1, length], nice=False),
+        axis=alt.Axis(format="d", tickCount=10),
+    )
+    rules = pd.DataFrame({"position": [result.early, result.late]})
+    at = alt.Chart(rules.assign(name="token " + rules["position"].astype(str))).encode(x=x)
+    return alt.layer(
+        at.mark_rule(strokeDash=[4, 3]),
+        loss_curves(frame, x, colour),
+        at.mark_text(align="right", dx=-4, baseline="top").encode(y=alt.value(2), text="name:N"),
+    ).properties(width=_WIDTH, height=320, title=heading, description=alt_text(heading))
+
+
+def sentence(result: Ablated) -> str:
+    """Return what repeats lose without the heads, and without others."""
+    said = result.summary
+    return (
+        f"Without {', '.join(said['heads'][:8])} the last repetition's loss rises by {said['rise']:.1f} "
+        f"[{said['rise_low']:.1f}, {said['rise_high']:.1f}] nats, to {said['ablated_last_copy_loss']:.1f}; "
+        f"without as many other heads of the same layers, by {said['others_rise']:.2f}."
+    )
+
+
+def context_sentence(result: InContext) -> str:
+    """Return the in-context learning score, whole and ablated."""
+    said = result.summary
+    text = (
+        f"loss({said['late']}) − loss({said['early']}) = {said['in_context_score']:.2f} "
+        f"[{said['in_context_score_low']:.2f}, {said['in_context_score_high']:.2f}] nats over "
+        f"{said['texts']} texts"
+    )
+    return (
+        f"{text}; {said['ablated_score']:.2f} without {len(result.heads)} heads."
+        if result.heads
+        else f"{text}."
+    )

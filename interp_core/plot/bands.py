@@ -1,0 +1,74 @@
+"""Curves with their bands."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from interp_core.plot.axes import layer_axis
+from interp_core.plot.titles import points, tip
+
+_POINTS = 400
+"""Points from which on lines have no dots."""
+
+
+def lines(
+    frame: pd.DataFrame,
+    layers: np.ndarray,
+    colours: dict[str, str],
+    axis: alt.Y,
+    *more: alt.Tooltip,
+) -> alt.LayerChart:
+    """Return curves of ``value`` by ``name`` over layers, with bands where there are intervals."""
+    name = str(axis["title"])
+    legend = alt.Legend(
+        title=None, orient="bottom", columns=3, symbolType="stroke", symbolSize=300, symbolOpacity=1
+    )
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    banded = "low" in frame
+    ends = [tip("low", "95% interval from"), tip("high", "to")] if banded else []
+    base = alt.Chart(frame).encode(
+        x=layer_axis(layers),
+        color=alt.Color("name:N", scale=scale, legend=legend),
+        tooltip=[
+            alt.Tooltip("name:N", title="curve"),
+            tip("layer", "layer", "d"),
+            tip("value", name),
+            *ends,
+            *more,
+        ],
+    )
+    line = base.mark_line(point=points(), strokeWidth=2.2).encode(y=axis)
+    band = base.mark_area(opacity=0.16, line=False).encode(y=alt.Y("low:Q"), y2="high:Q")
+    return alt.layer(band, line) if banded else alt.layer(line)
+
+
+def values_axis(name: str, frame: pd.DataFrame) -> alt.Y:
+    """Return the axis of effects, with 0 and every interval on it."""
+    ends = [frame[column] for column in ("value", "low", "high") if column in frame]
+    low = min(0.0, *(end.min() for end in ends), 0.0)
+    high = max(0.0, *(end.max() for end in ends), low + 1e-6)
+    scale = alt.Scale(domain=[low, high], nice=True)
+    return alt.Y("value:Q", title=name, scale=scale, axis=alt.Axis(grid=True, tickCount=6))
+
+
+def loss_curves(frame: pd.DataFrame, x: alt.X, colour: alt.Color) -> alt.LayerChart:
+    """Return losses with their bands, a line for each ``name``."""
+    top = 1.04 * max(float(frame["high"].max()), 1e-6)
+    y = alt.Y(
+        "loss:Q",
+        title="loss (nats)",
+        scale=alt.Scale(domain=[0, top], nice=False),
+        axis=alt.Axis(grid=True, tickCount=6),
+    )
+    place = alt.Tooltip(x["shorthand"], title=x["title"].split(" (")[0], format="d")
+    named = {"loss": "loss (nats)", "low": "95% interval from", "high": "to"}
+    tips = [alt.Tooltip(f"{field}:Q", title=name, format=".2f") for field, name in named.items()]
+    tips = [alt.Tooltip("name:N", title="curve"), place, *tips]
+    base = alt.Chart(frame).encode(x=x, color=colour, tooltip=tips)
+    dots = points() if len(frame) <= _POINTS else {"opacity": 0, "size": 40}
+    return alt.layer(
+        base.mark_area(opacity=0.16).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        base.mark_line(point=dots, strokeWidth=2, strokeJoin="round").encode(y=y),
+    )

@@ -1,0 +1,98 @@
+"""Grids of layers by heads."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from interp_core.plot import theme
+
+_GRID, _CELL, _HEIGHT, _ROW = 560, (20, 54), 540, (11, 26)
+"""Width and height that a grid of heads fills, in pixels, with cells within their bounds."""
+_ROOM = (36, 15)
+"""Size of a cell from which on a number fits in."""
+PICK = theme.CATEGORIES[5]
+"""Colour of what is picked out."""
+
+
+def _grid_size(layers: int, heads: int) -> tuple[int, int]:
+    """Return the width and height of a cell."""
+    return int(np.clip(_GRID // heads, *_CELL)), int(np.clip(_HEIGHT // layers, *_ROW))
+
+
+def shown_layers(layers: int, heads: int, marks: int = 2) -> range:
+    """Return the layers that a grid has room for, the last ones, with so many marks a head."""
+    return range(max(0, layers - max(1, theme.MAX_MARKS // (marks * heads))), layers)
+
+
+def head_cells(
+    frame: pd.DataFrame,
+    colour: alt.Color,
+    tooltip: list[alt.Tooltip],
+    layers: range,
+    heads: int,
+    *,
+    select: bool = True,
+) -> alt.LayerChart:
+    """Return layers by heads, the first layer at the bottom.
+
+    Args:
+        frame: One row per ``layer`` and ``head``; ``outlined`` ones have an outline, ``number`` is
+            written where a cell has room, both in ``ink``.
+        colour: Of the cells; those without a value are grey.
+        tooltip: What hovering tells.
+        layers: Those that have a row.
+        heads: Heads in a layer.
+        select: Whether a click picks a head: the parameter ``head`` then holds ``layer`` and
+            ``head``.
+    """
+    width, height = _grid_size(len(layers), heads)
+    every = next(step for step in (1, 2, 5, 10, 20) if step * height >= 16 or step == 20)
+    bare = {"labelAngle": 0, "ticks": False, "domain": False, "labelOverlap": False}
+    base = alt.Chart(frame).encode(
+        x=alt.X(
+            "head:O",
+            title="head",
+            scale=alt.Scale(domain=list(range(heads)), paddingInner=0.05),
+            axis=alt.Axis(**bare),
+        ),
+        y=alt.Y(
+            "layer:O",
+            title="layer",
+            scale=alt.Scale(domain=list(reversed(layers)), paddingInner=0.08),
+            axis=alt.Axis(values=[layer for layer in layers if layer % every == 0], **bare),
+        ),
+        tooltip=tooltip,
+    )
+    pick = alt.selection_point(name="head", fields=["layer", "head"])
+    field = colour["shorthand"].split(":")[0]
+    tiles = base.mark_rect(invalid="show", stroke=PICK, strokeWidth=0).encode(
+        color=alt.when(f"!isValid(datum['{field}'])").then(alt.value("#80808038")).otherwise(colour)
+    )
+    if select:
+        wide = alt.when(pick, empty=False).then(alt.value(3)).otherwise(alt.value(0))
+        tiles = tiles.encode(strokeWidth=wide).add_params(pick)
+    ink = alt.ExprRef("datum.ink")
+    marks: list[alt.Chart] = [
+        tiles,
+        base.transform_filter("datum.outlined").mark_rect(
+            filled=False,
+            stroke=ink,
+            strokeWidth=1.4,
+            width=alt.RelativeBandSize(0.9),
+            height=alt.RelativeBandSize(0.8),
+        ),
+    ]
+    if width >= _ROOM[0] and height >= _ROOM[1]:
+        marks.append(
+            base.transform_filter("datum.number != ''")
+            .mark_text(fontSize=11, color=ink)
+            .encode(text="number:N")
+        )
+    return alt.layer(*marks).properties(width=alt.Step(width), height=alt.Step(height))
+
+
+def signed_ink(values: np.ndarray, bound: float) -> np.ndarray:
+    """Return black or white for text on each value's colour of :func:`theme.signed`."""
+    return np.where(np.nan_to_num(np.abs(values)) > 0.75 * bound, "#FFFFFF", "#000000")

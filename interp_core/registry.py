@@ -1,0 +1,39 @@
+"""The papers, by the name that the command line and links use, in the order a reader meets them."""
+
+from __future__ import annotations
+
+from interp_core.papers import causal_tracing, induction_heads, logit_lens
+from interp_core.question import Paper
+
+PAPERS: dict[str, Paper] = {
+    paper.name: paper
+    for paper in (
+        logit_lens.PAPER,
+        Paper(
+            "tuned-lens",
+            "Tuned Lens",
+            "Learn, for every layer, how to read it.",
+            "Belrose et al. 2023",
+            "https://arxiv.org/abs/2303.08112",
+        ),
+        causal_tracing.PAPER,
+        Paper(
+            "steering",
+            "Contrastive Activation Addition",
+            "Add a direction to the residual stream, and change what the model does.",
+            "Rimsky et al. 2024",
+            "https://arxiv.org/abs/2312.06681",
+        ),
+        induction_heads.PAPER,
+        Paper(
+            "sparse-autoencoder",
+            "Towards Monosemanticity",
+            "Decompose activations into features that mean one thing.",
+            "Bricken et al. 2023",
+            "https://transformer-circuits.pub/2023/monosemantic-features/",
+        ),
+    )
+}
+"""Those without questions are announced, and not built yet."""
+
+BUILT: dict[str, Paper] = {name: paper for name, paper in PAPERS.items() if paper.built}
