@@ -17,7 +17,7 @@ from interp_core.tokens import Token, Tokenizer
 
 _CHIP = (
     "display:inline-block;padding:0 5px;margin:0 3px 4px 0;border-radius:4px;"
-    "border:1px solid rgba(128,128,128,.35);font:13px/20px ui-monospace,Menlo,Consolas,monospace;"
+    "border:1px solid rgba(128,128,128,.35);font:13px/20px Source Code Pro,monospace,Source Sans;"
     "white-space:pre;max-width:100%;overflow:hidden;text-overflow:ellipsis;vertical-align:top;"
 )
 _SPECIAL = "opacity:.55;"

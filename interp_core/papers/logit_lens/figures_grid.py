@@ -113,7 +113,7 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
         "" if text else _left_out(len(result.positions[where]), len(result.positions)),
     )
     base = alt.Chart(frame).encode(
-        x=_token_axis(frame, text), x2="right:Q", y=_layer_axis(rows), tooltip=_tooltip(frame)
+        x=_token_axis(frame, text), y=_layer_axis(rows), tooltip=_tooltip(frame)
     )
     tiles, outline, *rest = _tiles(base, colour), *_marks(base, text)
     if len(result.positions[where]) >= _WIDE:
@@ -178,7 +178,7 @@ def _marks(base: alt.Chart, text: bool) -> list[alt.Chart]:
         x2Offset=-2,
         height=alt.RelativeBandSize(0.78),
     )
-    base = base.encode(x=alt.X("middle:Q"), x2=alt.Undefined)
+    outline, base = outline.encode(x2="right:Q"), base.encode(x="middle:Q")
     corner = {"xOffset": -6, "yOffset": -4} if text else {}
     dot = base.transform_filter("datum.hit").mark_point(
         filled=True, color=ink, size=14, opacity=1, **corner
@@ -202,6 +202,7 @@ def _tiles(base: alt.Chart, colour: Colour) -> alt.Chart:
     return (
         base.mark_rect(invalid="show", stroke="#D55E00")
         .encode(
+            x2="right:Q",
             color=alt.when(f"!isValid(datum.{colour})")
             .then(alt.value("#80808030"))
             .otherwise(alt.Color(f"{colour}:Q", scale=quantity.scale, legend=legend)),
