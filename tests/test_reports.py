@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ import pytest
 
 from interp_core import cli, exports, links
 from interp_core.papers.logit_lens import PRESETS
+from interp_core.plot import font
 from interp_core.question import stored
 from interp_core.registry import BUILT
 
@@ -114,6 +116,12 @@ def test_charts_are_drawn_by_one_bundle(site, pages):
     for page in pages.values():
         named = [address for address in page.loads if address.endswith("vega-bundle.js")]
         assert [(page.path.parent / address).resolve() for address in named] == bundles
+
+
+def test_figures_bring_their_font(site):
+    bundle = (site / "site_libs" / "vega-bundle.js").read_text(encoding="utf-8")
+    faces = json.loads(bundle.rpartition("window.lensbookFaces = ")[2].rstrip(";\n"))
+    assert faces == font.faces()
 
 
 def test_nothing_is_loaded_from_another_host(site, pages):
