@@ -191,7 +191,7 @@ def test_what_a_killed_process_leaves_is_swept_and_a_living_ones_is_not(tmp_path
 
 def offered() -> None:
     import streamlit as st
-    from components.model import offer
+    from model import offer
 
     st.session_state["fetch"] = offer("tiny", "1 MB")
 
