@@ -34,9 +34,7 @@ FIRST = "/logit-lens"
 JAPAN = f"{FIRST}?prompt=The+capital+of+Japan+is"
 LONG = " ".join(f"{n} green bottles hang on the wall of house {n};" for n in range(60))
 
-expect.set_options(
-    timeout=int(os.environ.get("T_APP", "60000"))
-)  # a machine that is busy with other tests answers slowly
+expect.set_options(timeout=60_000)  # a machine that is busy with other tests answers slowly
 
 pytestmark = pytest.mark.browser
 

@@ -206,7 +206,8 @@ def sentence(result: Trace) -> str:
         )
     if "best_layer" in said:
         text += (
-            f" Most comes back from {said['best_kind']} at layer {said['best_layer']}, "
-            f"“{shown(said['best_token'])}”: {said['best_effect']:.2f} of {said['total_effect']:.2f}."
+            f" Restoring {said['best_kind']} at layer {said['best_layer']}, "
+            f"“{shown(said['best_token'])}”, brings back most: an indirect effect of "
+            f"{said['best_effect']:.2f} (total effect {said['total_effect']:.2f})."
         )
     return text

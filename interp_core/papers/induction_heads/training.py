@@ -79,8 +79,8 @@ class TrainingView(View):
     )
     toy: Toy = param(
         "2",
-        "Model",
-        "whose patterns are shown",
+        "Patterns of",
+        "the model whose patterns are shown",
         names=TOYS,
         options=lambda result: list(result.models),
     )

@@ -81,6 +81,7 @@ PROMPTS = Question(
     params=PromptsParams,
     result=Averages,
     compute=compute.averages,
+    seconds=lambda _: 120.0,
     sentence=figures_layers.sentence,
     figures=tuple(
         Figure(name, partial(figures_layers.average, name=name))
