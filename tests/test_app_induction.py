@@ -16,7 +16,7 @@ HEADS = "/induction-heads"
 def test_the_grid_is_there_at_once_and_a_click_opens_a_head(page, browser, app):  # noqa: F811
     open_(page, app + HEADS)
     says(page, "Prefix matching of every head")
-    expect(page.get_by_text(re.compile(r"of 270 heads above 0.5: L18H6"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"of 270 heads have a prefix-matching score above 0.5: L18H6"))).to_be_visible()
     expect(page.get_by_text("holds").first).to_be_visible()
     click_cell(page, "0.91")
     address_has(page, "layer=18")
@@ -44,10 +44,10 @@ def test_a_text_without_repeats_or_too_short_is_told(page, app):  # noqa: F811
 def test_an_ablation_has_a_link(page, browser, app):  # noqa: F811
     open_(page, app + f"{HEADS}?question=ablation")
     says(page, "Loss by position")
-    expect(page.get_by_text(re.compile("repeats are no longer predicted"))).to_be_visible()
+    expect(page.get_by_text(re.compile("the last repetition.s loss rises by"))).to_be_visible()
     page.goto(app + f"{HEADS}?question=ablation&ablate=L16H0&seeds=2&controls=1")
     page.get_by_role("button", name="Run", exact=True).click()
-    expect(page.get_by_text(re.compile("Without L16H0, repeats"))).to_be_visible()
+    expect(page.get_by_text(re.compile("Without L16H0, the last"))).to_be_visible()
     address_has(page, "ablate=L16H0")
 
 
