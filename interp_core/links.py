@@ -83,7 +83,7 @@ def check_model(params: Any) -> Any:
     if catalogue.find(params.model) is None:
         raise ParameterError(
             f"model: {quoted(params.model)} is not accepted in a link; "
-            f"accepted: {', '.join(catalogue.models())}"
+            f"accepted: {catalogue.named()}"
         )
     return listed(params)
 

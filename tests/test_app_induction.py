@@ -16,7 +16,9 @@ HEADS = "/induction-heads"
 def test_the_grid_is_there_at_once_and_a_click_opens_a_head(page, browser, app):  # noqa: F811
     open_(page, app + HEADS)
     says(page, "Prefix matching of every head")
-    expect(page.get_by_text(re.compile(r"of 270 heads have a prefix-matching score above 0.5: L18H6"))).to_be_visible()
+    expect(
+        page.get_by_text(re.compile(r"of 270 heads have a prefix-matching score above 0.5: L18H6"))
+    ).to_be_visible()
     expect(page.get_by_text("holds").first).to_be_visible()
     click_cell(page, "0.91")
     address_has(page, "layer=18")

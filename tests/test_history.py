@@ -120,7 +120,9 @@ def test_back_and_forward_across_pages(page, app):
             ),
             (
                 lambda: visit("Induction Heads"),
-                lambda: expect(page.get_by_text("heads have a prefix-matching score", exact=False)).to_be_visible(),
+                lambda: expect(
+                    page.get_by_text("heads have a prefix-matching score", exact=False)
+                ).to_be_visible(),
             ),
             (lambda: page.get_by_text("A text", exact=True).click(), is_head),
         ],

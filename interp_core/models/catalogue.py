@@ -11,7 +11,7 @@ from pathlib import Path
 from interp_core.models.packaged import DEFAULT, PACKAGED
 from interp_core.paths import SHIPPED, cache_dir
 
-__all__ = ["DEFAULT", "KnownModel", "find", "models", "remember"]
+__all__ = ["DEFAULT", "KnownModel", "find", "models", "named", "remember"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,13 @@ def find(name: str) -> KnownModel | None:
     return listed.get(name) or next(
         (known for known in listed.values() if known.id.lower() == name.lower()), None
     )
+
+
+def named(most: int = 20) -> str:
+    """Return the ids of :func:`models` for a message, the first ``most`` of them."""
+    ids = list(models())
+    more = f" and {len(ids) - most} more loaded here" if len(ids) > most else ""
+    return ", ".join(ids[:most]) + more
 
 
 def remember(model: KnownModel) -> None:

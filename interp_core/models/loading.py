@@ -71,7 +71,7 @@ def _locate(name: str) -> tuple[Path, KnownModel | None]:
     if _HUB_ID.fullmatch(hub := known.source if known else name):
         return _fetch_from_hub(hub), known or KnownModel(hub, hub, "")
     raise ModelError(
-        f"model {name!r} is unknown; accepted: {', '.join(catalogue.models())}, "
+        f"model {name!r} is unknown; accepted: {catalogue.named()}, "
         "a hub id (org/name), a folder, or a .gguf file"
     )
 
