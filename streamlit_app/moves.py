@@ -19,15 +19,9 @@ from interp_core.question import Paper, Question, question_of
 def presets(paper: Paper, place: Place) -> None:
     """Draw the ready-made settings, and go to the one that is chosen."""
     now = next((name for name, each in paper.presets.items() if same(each, place.params)), None)
-    chosen = st.pills(
-        "Preset",
-        list(paper.presets),
-        default=now,
-        key=f"{place.key}.preset.{now}",
-        required=now is not None,
-        label_visibility="collapsed",
-    )
-    if chosen and chosen != now:
+    chosen, control = _pressed(f"{place.key}.preset", now)
+    st.pills("Preset", list(paper.presets), label_visibility="collapsed", **control)
+    if chosen in paper.presets and chosen != now:
         address.go(paper, on_model(paper.presets[chosen], place.params))
 
 
@@ -38,15 +32,24 @@ def examples(paper: Paper, question: Question, place: Place) -> None:
     names = sorted(question.examples)
     held = {n: dataclasses.replace(place.params, **question.examples[n]) for n in names}
     now = next((name for name in names if held[name] == place.params), None)
-    chosen = st.sidebar.selectbox(
-        "Examples",
-        names,
-        None if now is None else names.index(now),
-        key=f"{place.key}.example.{now}",
-        placeholder="pick one",
-    )
-    if chosen and chosen != now:
+    chosen, control = _pressed(f"{place.key}.example", now)
+    st.sidebar.selectbox("Examples", names, placeholder="pick one", **control)
+    if chosen in held and chosen != now:
         address.go(paper, held[chosen])
+
+
+def _pressed(key: str, now: str | None) -> tuple[str | None, dict[str, Any]]:
+    """Return what was chosen since the last run, and the arguments of a control that shows ``now``.
+
+    Its key is one in every run, so that a choice made while another run goes on counts.
+    """
+    state, press = st.session_state, f"{key}.pressed"
+
+    def keep() -> None:
+        state[press] = state[key]
+
+    state[key] = now
+    return state.pop(press, None), {"key": key, "on_change": keep}
 
 
 def same(preset: Any, params: Any) -> bool:

@@ -149,9 +149,9 @@ def test_back_to_a_prompt_that_was_typed(page, app):
     for text in ("gold", "silver"):
         page.get_by_role("textbox", name="Prompt").fill(text)
         page.keyboard.press("Control+Enter")
-        at(page, f"prompt={text}&model=gpt2")
+        at(page, f"model=gpt2&prompt={text}")
     go(page, "back")
-    at(page, "prompt=gold&model=gpt2")
+    at(page, "model=gpt2&prompt=gold")
     prompt(page, "gold")
     go(page, "back")
     at(page, ABSENT)
