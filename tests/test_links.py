@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 from urllib.parse import parse_qs
+from uuid import uuid4
 
 import pytest
 from conftest import REFERENCE
@@ -202,7 +203,7 @@ def test_an_error_of_the_computation_is_one_sentence(monkeypatch, error, told):
     failed = Job(fail)
     failed._run()
     monkeypatch.setattr(engine.Engine, "request", lambda *_, **__: failed)
-    app = opens("logit-lens", {"prompt": JAPAN})
+    app = opens("logit-lens", {"prompt": f"Never stored: {uuid4()}"})
     (shown,) = app.error
     text = shown.value.replace("\\", "")
     assert told in text and "\n" not in text and "Traceback" not in text
