@@ -23,6 +23,7 @@ from pydantic import TypeAdapter
 from interp_core import archive
 from interp_core.estimates import Estimate
 from interp_core.models.info import ModelInfo
+from interp_core.paths import shipped_digest
 from interp_core.query import link
 
 T = TypeVar("T")
@@ -149,6 +150,8 @@ class Result(ABC):
 
     axes: ClassVar[Mapping[str, str]] = {}
     """The axes of every array, and of tuples that go along; see :func:`archive.check_axes`."""
+    files: ClassVar[Mapping[str, str]] = {}
+    """What ships and is read beside the parameters and the model, by name: part of its key."""
 
     if TYPE_CHECKING:
         params: Any
@@ -157,18 +160,13 @@ class Result(ABC):
     """Other results that the paper's claims rest on, by name, where they are at hand. Not stored."""
 
     @classmethod
-    def data(cls) -> dict[str, str]:
-        """Digests of what it reads beside its parameters and the model, by name: part of its key."""
-        return {}
-
-    @classmethod
     def identity(cls) -> dict[str, Any]:
         """Return what tells this question's results from others of equal parameters."""
         return {
             "paper": cls.paper,
             "question": cls.question,
             "version": cls.version,
-            "data": cls.data(),
+            "data": {name: shipped_digest(file) for name, file in cls.files.items()},
         }
 
     @abstractmethod

@@ -98,7 +98,7 @@ def test_bands_are_the_intervals(trace):
 
 def test_markup_in_a_prompt_is_drawn_as_text(trace):
     odd = dataclasses.replace(trace, tokens=("<script>", *trace.tokens[1:]))
-    assert b"<script>" not in exports.svg(figures.trace_map(odd, "mlp_out"))
+    assert b"<script>" not in exports.svg(figures.trace_maps(odd))
 
 
 def test_an_edit_is_drawn_before_and_after():

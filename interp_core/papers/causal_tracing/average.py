@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -18,7 +19,6 @@ from interp_core.papers.causal_tracing.params import (
     Restored,
 )
 from interp_core.params import param, parameters
-from interp_core.paths import shipped_digest
 from interp_core.results import Provenance, Result
 
 CLASSES = (
@@ -55,6 +55,8 @@ class AverageParams(Restored, Noise, ManyFacts):
 class Average(Result):
     """Total, and average indirect, effects over the facts a model knows (Meng et al. 2022, 2.2)."""
 
+    files: ClassVar[Mapping[str, str]] = {"facts": "facts.json"}
+    """The set, and the subjects that a noise in ``std`` is measured on."""
     axes: ClassVar[dict[str, str]] = {
         "prompts": "fact",
         "answers": "fact",
@@ -84,11 +86,6 @@ class Average(Result):
     """[fact, kind, class, layer] mean indirect effect over the class's positions; 0 without any."""
     cells: np.ndarray
     """[fact, class] how many positions of the prompt are of the class."""
-
-    @classmethod
-    def data(cls) -> dict[str, str]:
-        """The facts that ship: the set, and those that a noise in ``std`` is measured on."""
-        return {"facts": shipped_digest("facts.json")}
 
     @cached_property
     def counts(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -11,7 +12,6 @@ from pydantic import Field
 
 from interp_core.papers.causal_tracing.params import Edited, Prompt
 from interp_core.params import MaybeText, Text, param, parameters
-from interp_core.paths import shipped_digest
 from interp_core.results import Provenance, Result
 
 
@@ -47,6 +47,8 @@ class Edit(Result):
     """One fact rewritten, and what became of other prompts."""
 
     version: ClassVar[int] = 3
+    files: ClassVar[Mapping[str, str]] = {"facts": "facts.json"}
+    """An edit of one is tried on its paraphrases and neighbours."""
     axes: ClassVar[dict[str, str]] = {
         "prompts": "prompt",
         "roles": "prompt",
@@ -82,11 +84,6 @@ class Edit(Result):
     """Of the change of W, numerically."""
     delta_norm: float
     """|v* - W k*| / |W k*|"""
-
-    @classmethod
-    def data(cls) -> dict[str, str]:
-        """The facts that ship: an edit of one is tried on its paraphrases and neighbours."""
-        return {"facts": shipped_digest("facts.json")}
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``edit``: one row per prompt and time; ``continuations``; ``search``."""

@@ -17,7 +17,6 @@ from interp_core.papers.causal_tracing.figures_parts import (
     gained,
     map_kinds,
     panel_title,
-    restored,
 )
 from interp_core.papers.causal_tracing.trace import Trace
 from interp_core.plot import (
@@ -101,18 +100,6 @@ def _clipped(result: Trace) -> str:
 
 def _back(result: Trace) -> str:
     return "the clean output" if result.params.metric == "kl" else f"“{shown(result.answer)}”"
-
-
-def trace_map(result: Trace, kind: str) -> alt.Chart:
-    """Return tokens by layers: what restoring ``kind`` there brings back.
-
-    The colours have the range of all the maps of the result, so that they compare.
-    """
-    heading = title(
-        f"Restoring {restored(kind, result.params)}", *_settings(result, _clipped(result))
-    )
-    chart = _map(result, kind)
-    return chart.properties(title=heading, description=alt_text(heading))
 
 
 def trace_maps(result: Trace) -> alt.HConcatChart:

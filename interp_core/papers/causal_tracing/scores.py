@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -12,7 +13,6 @@ import pandas as pd
 from interp_core import bootstrap
 from interp_core.papers.causal_tracing.params import Edited, ManyFacts
 from interp_core.params import param, parameters
-from interp_core.paths import shipped_digest
 from interp_core.results import Provenance, Result
 
 ROLES = ("rewrite", "paraphrase", "neighbour")
@@ -34,6 +34,8 @@ class EditScores(Result):
     """CounterFact's scores of single edits, each on the model as it was (Meng et al. 2022, 3.4)."""
 
     version: ClassVar[int] = 2
+    files: ClassVar[Mapping[str, str]] = {"facts": "facts.json", "prompts": "prompts.json"}
+    """The set, and the passages on which the loss is compared."""
     axes: ClassVar[dict[str, str]] = {
         "prompts": "fact",
         "old": "fact",
@@ -68,11 +70,6 @@ class EditScores(Result):
     """[fact] of the change of W, numerically."""
     steps: np.ndarray
     """[fact] of gradient descent."""
-
-    @classmethod
-    def data(cls) -> dict[str, str]:
-        """The facts that ship, and the passages on which the loss is compared."""
-        return {name: shipped_digest(f"{name}.json") for name in ("facts", "prompts")}
 
     @cached_property
     def counts(self) -> np.ndarray:

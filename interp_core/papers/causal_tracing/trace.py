@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +21,6 @@ from interp_core.papers.causal_tracing.params import (
     Restored,
 )
 from interp_core.params import MaybeText, Positions, param, parameters
-from interp_core.paths import shipped_digest
 from interp_core.results import Provenance, Result
 
 
@@ -63,6 +63,8 @@ class Params(Restored, Noise, Corrupted, Prompt):
 class Trace(Result):
     """What restoring one state in corrupted runs brings back of the answer (Meng et al. 2022)."""
 
+    files: ClassVar[Mapping[str, str]] = {"facts": "facts.json"}
+    """The subjects that a noise in ``std`` is measured on."""
     axes: ClassVar[dict[str, str]] = {
         "layers": "layer",
         "positions": "position",
@@ -108,11 +110,6 @@ class Trace(Result):
     """[layer, head, sample] with one head's ``z`` restored at every position; empty unless asked."""
     head_score: np.ndarray
     """[layer, head, sample]"""
-
-    @classmethod
-    def data(cls) -> dict[str, str]:
-        """The facts that ship, whose subjects a noise in ``std`` is measured on."""
-        return {"facts": shipped_digest("facts.json")}
 
     @property
     def effect(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -13,7 +14,6 @@ from interp_core import bootstrap
 from interp_core.corpus import MANUAL
 from interp_core.papers.induction_heads.params import Heads, Removed, Sequences
 from interp_core.params import param, parameters
-from interp_core.paths import shipped_digest
 from interp_core.results import Provenance, Result
 
 EARLY, LATE, OF = 50, 500, 512
@@ -43,6 +43,7 @@ class ContextParams(Removed, Sequences):
 class InContext(Result):
     """Losses by position in texts, whole and with heads ablated."""
 
+    files: ClassVar[Mapping[str, str]] = {"manual": MANUAL}
     axes: ClassVar[dict[str, str]] = {"losses": "condition text target"}
 
     params: ContextParams
@@ -51,11 +52,6 @@ class InContext(Result):
     """Layer and head of those ablated; none if nothing was."""
     losses: np.ndarray
     """[condition, text, pos - 1] of each next token, nats, float16: whole, then ablated."""
-
-    @classmethod
-    def data(cls) -> dict[str, str]:
-        """Python's manual, as it ships."""
-        return {"manual": shipped_digest(MANUAL)}
 
     @property
     def conditions(self) -> tuple[str, ...]:

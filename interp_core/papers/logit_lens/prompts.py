@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ import pandas as pd
 from interp_core import bootstrap
 from interp_core.papers.logit_lens.claims import Measured, findings
 from interp_core.params import OnModel, param, parameters
-from interp_core.paths import SHIPPED, shipped_digest
+from interp_core.paths import SHIPPED
 from interp_core.results import Finding, Provenance, Result
 
 _PROMPTS = "prompts.json"
@@ -43,6 +44,7 @@ class Averages(Result):
     """Statistics by layer over many prompts, with 95% intervals from resampling prompts."""
 
     version: ClassVar[int] = 2
+    files: ClassVar[Mapping[str, str]] = {"prompts": _PROMPTS}
     axes: ClassVar[dict[str, str]] = {
         "layers": "layer",
         "kl": "layer 3",
@@ -73,11 +75,6 @@ class Averages(Result):
     """[layer, 3] share of positions whose top token is the input token, with its interval."""
     crystallisation: np.ndarray
     """[prompt] layer from which the last position's top token stays the final one."""
-
-    @classmethod
-    def data(cls) -> dict[str, str]:
-        """The prompts that come with Lensbook."""
-        return {"prompts": shipped_digest(_PROMPTS)}
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``averages``: one row per layer and statistic, with its interval."""
