@@ -37,6 +37,8 @@ def show(figure: Figure, result: Result, view: Any, key: str, *, picks: bool = T
         spec = made.to_dict(validate=False)  # tests validate every figure
     spec["config"] = theme.config(mode())
     spec.setdefault("autosize", {"type": "pad"})  # else titles and labels are taken off the plot
+    around = spec["config"]["padding"]  # Streamlit's own takes the last label's half off
+    spec.setdefault("padding", dict.fromkeys(("left", "right", "top", "bottom"), around))
     picking: dict[str, Any] = {}
     if figure.picks and picks:
         param = next(each["name"] for each in spec["params"] if "select" in each)

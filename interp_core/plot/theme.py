@@ -57,7 +57,7 @@ def config(mode: Literal["light", "dark"]) -> dict[str, Any]:
         "font": font.STACK,
         "padding": 6,
         "view": {"stroke": None},
-        "axis": {"grid": False, "titlePadding": 10, **labels, **titles, **lines},
+        "axis": {"grid": False, "titlePadding": 10, "labelPadding": 5, **labels, **titles, **lines},
         "legend": {**labels, **titles, "titleLimit": 0},
         "title": {
             "anchor": "start",
