@@ -143,6 +143,8 @@ def _try(library: Library, folder: Path) -> dict:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         return {"fault": f"hangs: no product within {PATIENCE:.0f} s"}
+    if done.returncode == -signal.SIGINT:
+        raise KeyboardInterrupt  # Ctrl-C reaches all processes of a terminal: no fault to remember
     if done.returncode < 0:
         return {"fault": f"ends the process: {signal.strsignal(-done.returncode)}"}
     if done.returncode > 0:

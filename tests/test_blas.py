@@ -96,6 +96,19 @@ def test_a_library_that_fails_leads_to_the_next(renames, choose, count, monkeypa
     assert len(count) == 2, "what was found out once is not checked again"
 
 
+def test_an_interrupted_check_is_not_remembered(choose, monkeypatch, tmp_path):
+    interrupted = tmp_path / "check.py"
+    interrupted.write_text(
+        "import os, signal\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(blas, "_CHECK", interrupted)
+        choose(WHEEL)
+    assert choose(WHEEL) == WHEEL.name
+
+
 def test_doctor_tells_what_was_passed_over(monkeypatch):
     monkeypatch.setattr(blas, "chosen", "system OpenBLAS")
     monkeypatch.setattr(blas, "passed_over", {"scipy-openblas32": "ends the process: Aborted"})

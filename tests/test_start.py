@@ -22,13 +22,20 @@ ROOT = Path(__file__).parents[1]
 INTERRUPTS = """
 import os, signal, sys
 
+at = os.environ.pop("INTERRUPT_AT")
+
 class Interrupts:
     def find_spec(name, path=None, target=None):
-        if name == os.environ["INTERRUPT_AT"]:
+        if name == at:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupts)
 """
+
+
+def not_ignored() -> None:
+    """Let a child see Ctrl-C, even where the tests run behind ``nohup`` or ``&``."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -44,6 +51,7 @@ def interrupted(tmp_path):
             text=True,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": paths, "INTERRUPT_AT": module},
+            preexec_fn=not_ignored,
             check=False,
         )
         return done.returncode, done.stdout, done.stderr
