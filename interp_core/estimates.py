@@ -1,8 +1,18 @@
-"""Estimates with their intervals, and how they are resampled."""
+"""Estimates with 95% intervals, by resampling what was drawn: prompts, facts, sequences or texts.
+
+Positions of one prompt are alike, so whole prompts are drawn with replacement, never positions.
+"""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+DRAWS = 2000
+_ENDS = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
@@ -17,3 +27,70 @@ class Estimate:
     low: float | None = None
     """Ends of its 95% interval; None where it has none."""
     high: float | None = None
+
+    @classmethod
+    def of_draws(cls, value: float, draws: np.ndarray, n: int, of: str) -> Estimate:
+        """Return an estimate whose interval holds the middle 95% of ``draws`` [draw]."""
+        low, high = interval(draws)
+        return cls(float(value), n, of, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Groups that are drawn with replacement, as often as there are groups."""
+
+    groups: int
+    of: str
+    """What they are: facts, sequences, ..."""
+    seed: int
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[draw, group]: how often each group enters each resample."""
+        even = np.full(self.groups, 1 / self.groups)
+        return np.random.default_rng(self.seed).multinomial(self.groups, even, size=DRAWS)
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Return [draw, ...], the resampled means of ``values`` [group, ...]."""
+        return np.tensordot(self.counts, values, 1) / self.groups
+
+    def mean(self, values: np.ndarray) -> Estimate:
+        """Return the mean of ``values`` [group] with its interval."""
+        return self.estimate(values.mean(), self.means(values))
+
+    def columns(self, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+        """Return columns of a table: the means of ``values`` [group, ...], and their intervals."""
+        ends = interval(self.means(values)).reshape(-1, 2)
+        return {name: values.mean(0).ravel(), "low": ends[:, 0], "high": ends[:, 1]}
+
+    def estimate(self, value: float, draws: np.ndarray) -> Estimate:
+        """Return a number of all groups with the interval of its resampled ``draws`` [draw]."""
+        return Estimate.of_draws(value, draws, self.groups, self.of)
+
+    def pooled_means(self, parts: list[np.ndarray]) -> np.ndarray:
+        """Return [draw, row], means over positions of ``parts``, arrays [row, position] by group."""
+        sums = np.stack([part.sum(-1) for part in parts]).astype(float)
+        sizes = np.array([part.shape[-1] for part in parts], float)
+        return (self.counts @ sums) / (self.counts @ sizes)[:, None]
+
+    def pooled_medians(self, parts: list[np.ndarray]) -> np.ndarray:
+        """Return [draw, row], the (lower) medians of ``parts``, arrays [row, position] by group."""
+        values = np.concatenate(parts, axis=-1)
+        group = np.repeat(np.arange(len(parts)), [part.shape[-1] for part in parts])
+        rows = []
+        for row in values:
+            order = np.argsort(row)
+            weight = np.cumsum(self.counts[:, group[order]], axis=1)
+            middle = (weight * 2 >= weight[:, -1:]).argmax(1)
+            rows.append(row[order][middle])
+        return np.stack(rows, axis=1)
+
+
+def interval(draws: np.ndarray) -> np.ndarray:
+    """Return [..., 2], the ends of the 95% interval over the first axis.
+
+    Draws that are NaN, as they hold nothing to average, are left out; NaN where all are.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all are NaN
+        return np.moveaxis(np.nanpercentile(draws, _ENDS, axis=0), 0, -1)

@@ -1,7 +1,7 @@
 """Jobs that take turns on one thread.
 
 Every job runs on a stack of its own (a greenlet) of that one thread, and can change places with
-another only where it reports. A job keeps the thread for its first :data:`SHORT` seconds, so short
+another only where it reports or gives way. A job keeps the thread for its first :data:`SHORT` seconds, so short
 ones run one after another and each ends soon; one that takes longer runs a :data:`TURN` at a time
 while others wait. Next is whoever has waited longer than :data:`PATIENCE`, the longest first, so
 that nobody starves; else short jobs before long ones, then the owner whose jobs ran least, then
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -22,11 +23,11 @@ from greenlet import greenlet
 
 T = TypeVar("T")
 
-SHORT = 5.0
+SHORT = 2.0
 """Seconds that a job runs before it shares the thread; one that ran longer is a long job."""
 TURN = 0.5
 """Seconds that a long job runs at a time while others wait."""
-PATIENCE = 5.0
+PATIENCE = 8.0
 """Seconds after which a job that waits goes first, whatever it is."""
 
 Context = Callable[[], AbstractContextManager]
@@ -123,7 +124,7 @@ class Job(Generic[T]):
             context.__exit__(None, None, None)
         self._stack.parent.switch()
         self.held = [(make, entered(make)) for make, _ in self.held]
-        self._check()
+        self.check()
 
     def report(self, label: str, done: float, total: int) -> None:
         """Note how far the call has come.
@@ -131,12 +132,21 @@ class Job(Generic[T]):
         Raises:
             Cancelled: When it was asked to stop.
         """
-        self._check()
+        self.check()
         if self.stage is not None:
             share = done / total if total else 0.0
             label, whole, total = self.stage
             done = whole + share
         self._label, self._done, self._total = label, done, total
+
+    def check(self) -> None:
+        """Go on, unless the call was asked to stop.
+
+        Raises:
+            Cancelled: When it was.
+        """
+        if self._stop.is_set():
+            raise Cancelled("cancelled")
 
     @property
     def shares(self) -> bool:
@@ -159,15 +169,13 @@ class Job(Generic[T]):
             self.report("starting", 0, 0)
             value = self._call()
         except BaseException as error:
+            # Else the arrays of the call live as long as whoever looks at how it ended.
+            traceback.clear_frames(error.__traceback__)
             self._ended = time.monotonic()
             self._future.set_exception(error)
         else:
             self._ended = time.monotonic()
             self._future.set_result(value)
-
-    def _check(self) -> None:
-        if self._stop.is_set():
-            raise Cancelled("cancelled")
 
 
 def entered(make: Context) -> AbstractContextManager:

@@ -145,6 +145,19 @@ def report(label: str, done: int, total: int) -> None:
     """
     if (job := _here()) is not None:
         job.report(label, done, total)
+        give_way()
+
+
+def give_way() -> None:
+    """Let other jobs run within a step that takes long, and report nothing.
+
+    Called from within a job; elsewhere it does nothing.
+
+    Raises:
+        Cancelled: When the job was asked to stop.
+    """
+    if (job := _here()) is not None:
+        job.check()
         if job.shares and len(_started().jobs) > 1:
             job.change_places()
 

@@ -3,9 +3,11 @@
 from functools import partial
 from pathlib import Path
 
+import garbage
 import home
 import page
 import streamlit as st
+import width
 from address import left_at
 
 from interp_core.registry import BUILT
@@ -29,4 +31,6 @@ with st.sidebar:
     st.caption("Papers")
     for name, each in papers.items():
         st.page_link(each, query_params=left_at(BUILT[name]))
+width.measure()
 chosen.run()
+garbage.spare_modules()

@@ -23,7 +23,7 @@ LIMIT = 40
 """Jobs that may wait or run at a time."""
 LEASE = 90.0
 """Seconds that a job goes on for a session that asks for it no more: hidden tabs ask seldom."""
-GRACE = 10.0
+GRACE = 5.0
 """Seconds that it goes on for a browser that is gone, which may be a connection that comes back."""
 
 
@@ -112,12 +112,12 @@ class Engine:
     def interval(self) -> float:
         """Return how often a page asks how far its job is, seconds.
 
-        All pages together ask twice a second, since every answer takes a little of the processor
-        from the job.
+        All pages together ask four times a second, since every answer takes a little of the
+        processor from the job.
         """
         with self._lock:
-            waiting = sum(len(work.leases) for work in self._work.values())
-        return min(2.0, 0.5 * max(1, waiting))
+            waiting = sum(len(w.leases) for w in self._work.values() if not w.job.done())
+        return min(2.0, max(0.5, waiting / 4))
 
     def sweep(self) -> bool:
         """Let go of sessions whose leases ran out, and return whether anybody waits still."""

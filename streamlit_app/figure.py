@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +12,16 @@ from typing import Any
 import altair as alt
 import pandas as pd
 import streamlit as st
+from width import room
 from words import plain
 
 from interp_core import exports
 from interp_core.plot import theme
+from interp_core.plot.room import within
 from interp_core.results import Figure, Finding, Result
+
+_MOST = 100
+"""Figures that are remembered, of some 0.1 MB each."""
 
 
 def mode() -> exports.Mode:
@@ -27,20 +34,25 @@ def drawn(figure: Figure, result: Result, view: Any) -> alt.TopLevelMixin | pd.D
     return figure.draw(result, **{name: getattr(view, name) for name in figure.reads})
 
 
-def show(figure: Figure, result: Result, view: Any, key: str, *, picks: bool = True) -> None:
-    """Put a figure onto the page; with ``picks``, a click on a mark of it is there in the next run."""
-    made = drawn(figure, result, view)
+def show(figure: Figure, result: Result, view: Any, key: str, *, live: bool = False) -> None:
+    """Put a figure onto the page; unless ``live``, a click on a mark is there in the next run.
+
+    Args:
+        figure: Of the result's question.
+        result: Whole, or as far as it is.
+        view: What the reader chose of how it is shown.
+        key: Of the figure among all that the app shows.
+        live: Whether another will soon be in its place.
+    """
+    chosen = tuple(getattr(view, name) for name in figure.reads)
+    make = _made.__wrapped__ if live else _made
+    made = make(figure, result, chosen, mode(), room())
     if isinstance(made, pd.DataFrame):
         _table(made)
         return
-    with alt.theme.enable("none"):
-        spec = made.to_dict(validate=False)  # tests validate every figure
-    spec["config"] = theme.config(mode())
-    spec.setdefault("autosize", {"type": "pad"})  # else titles and labels are taken off the plot
-    around = spec["config"]["padding"]  # Streamlit's own takes the last label's half off
-    spec.setdefault("padding", dict.fromkeys(("left", "right", "top", "bottom"), around))
+    spec = json.loads(made)
     picking: dict[str, Any] = {}
-    if figure.picks and picks:
+    if figure.picks and not live:
         param = next(each["name"] for each in spec["params"] if "select" in each)
         picking = {"on_select": lambda: _remember(figure, key, param), "selection_mode": param}
     # A frame scrolls by itself, so a wide figure never widens the page; it holds the figure's room
@@ -51,6 +63,27 @@ def show(figure: Figure, result: Result, view: Any, key: str, *, picks: bool = T
             f"<style>.st-key-{name} {{overflow-x: auto; min-height: {_height(spec)}px}}</style>"
         )
         st.vega_lite_chart(spec=spec, theme=None, key=key, width="content", **picking)
+
+
+@functools.lru_cache(_MOST)
+def _made(
+    figure: Figure, result: Result, chosen: tuple, mode: exports.Mode, pixels: int | None
+) -> str | pd.DataFrame:
+    """Return a figure as Vega-Lite's JSON for a page of that mode and width, or a table.
+
+    Drawing takes most of the time of a page, and many readers look at the same results.
+    """
+    with within(pixels):
+        made = figure.draw(result, **dict(zip(figure.reads, chosen, strict=True)))
+    if isinstance(made, pd.DataFrame):
+        return made
+    with alt.theme.enable("none"):
+        spec = made.to_dict(validate=False)  # tests validate every figure
+    spec["config"] = theme.config(mode)
+    spec.setdefault("autosize", {"type": "pad"})  # else titles and labels are taken off the plot
+    # Streamlit's own takes the last label's half off.
+    spec.setdefault("padding", dict.fromkeys(("left", "right", "top", "bottom"), theme.PADDING))
+    return json.dumps(spec)
 
 
 def _remember(figure: Figure, key: str, name: str) -> None:

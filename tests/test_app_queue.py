@@ -268,12 +268,20 @@ def test_a_full_queue_says_so(engine_module, busy, monkeypatch):
     assert "Try again in a minute" in texts(page).replace("\\", "") and "Try again" in buttons(page)
 
 
-def test_all_pages_together_ask_twice_a_second(engine_module, busy):
-    assert engine_module.engine().interval() == 0.5
+def test_all_pages_together_ask_four_times_a_second(engine_module, busy, monkeypatch):
+    engine = engine_module.engine()
+    assert engine.interval() == 0.5
     for session in "abcd":
         request(engine_module, session)
-    assert engine_module.engine().interval() == 2.0
+    assert engine.interval() == 1.0
+    for session in "efghijkl":
+        request(engine_module, session)
+    assert engine.interval() == 2.0
     assert runtime.before(request(engine_module))[0] == 1
+    done = engine_module.Work(Job(int), dict.fromkeys("mnop", 1e9))
+    done.job._future.set_result(0)
+    monkeypatch.setattr(engine, "_work", {0: done})
+    assert engine.interval() == 0.5, "those whose result is there ask no more"
 
 
 def test_readings_with_other_thresholds_share_what_is_kept(engine_module):

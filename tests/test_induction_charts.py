@@ -24,6 +24,7 @@ from interp_core.papers.induction_heads import (
     Pattern,
     figures,
     figures_ablation,
+    figures_arcs,
     figures_attention,
     figures_circuits,
 )
@@ -286,7 +287,7 @@ def test_arcs_are_the_strongest_and_few():
     random = np.random.default_rng(5)
     words = tuple(f"w{i}" for i in random.integers(0, 20, 64))
     result = make_pattern(words)
-    chart = figures_attention.arcs(result)
+    chart = figures_arcs.arcs(result)
     drawn = max(rows(chart), key=len)
     arcs = {row["arc"] for row in drawn}
     assert 0 < len(arcs) <= 300 and len(drawn) == 3 * len(arcs)

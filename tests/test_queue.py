@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import mlx.core as mx
 import numpy as np
@@ -14,10 +15,21 @@ from test_runtime import wait_for
 
 from interp_core import blas, jobs, runtime, sampling
 from interp_core.papers import causal_tracing
+from interp_core.papers.causal_tracing.compute import sweep
 from interp_core.papers.induction_heads import TrainingParams
 from interp_core.papers.induction_heads.compute import train
 from interp_core.provenance import Recorder
-from interp_core.runtime import Cancelled, Job, clock, enqueue, holding, report, stage, submit
+from interp_core.runtime import (
+    Cancelled,
+    Job,
+    clock,
+    enqueue,
+    give_way,
+    holding,
+    report,
+    stage,
+    submit,
+)
 
 STEPS = 10_000
 
@@ -132,6 +144,50 @@ def test_a_job_that_stands_aside_can_be_cancelled(long_job):
     with pytest.raises(Cancelled):
         victim.result(1)
     assert not long_job.done()
+
+
+def test_within_a_step_that_takes_long_others_run_and_it_can_be_cancelled(quick):
+    seen = []
+
+    def one_step() -> None:
+        report("one step", 0, 1)
+        while True:
+            give_way()
+            seen.append(0)
+            time.sleep(0.001)
+
+    job = enqueue(Job(one_step, owner="long"))
+    wait_for(lambda: job.seconds > jobs.SHORT)
+    assert submit(lambda: "short").result(5) == "short"
+    before = len(seen)
+    wait_for(lambda: len(seen) > before)
+    assert job.progress.done == 0
+    job.cancel()
+    with pytest.raises(Cancelled):
+        job.result(5)
+
+
+def test_a_trace_gives_way_at_every_block(model, monkeypatch):
+    """A batch of its runs takes seconds, in which others would wait."""
+    blocks = []
+    monkeypatch.setattr(sweep, "give_way", lambda: blocks.append(0))
+    causal_tracing.run(model, causal_tracing.Params(kinds=("resid_post",), samples=1))
+    assert len(blocks) >= model.info.n_layers
+
+
+@pytest.mark.parametrize("error", [Cancelled, ValueError])
+def test_a_job_that_failed_lets_go_of_what_its_call_held(error):
+    held = []
+
+    def call() -> None:
+        array = np.zeros(1000)
+        held.append(weakref.ref(array))
+        raise error("it failed")
+
+    job = submit(call)
+    with pytest.raises(error, match="it failed"):
+        job.result(5)
+    assert job.done() and held[0]() is None
 
 
 def test_who_waits_sees_the_place_what_runs_and_a_clock_that_moves():

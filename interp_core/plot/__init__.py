@@ -3,23 +3,31 @@
 from interp_core.plot.axes import layer_axis, layer_name, rank_axis
 from interp_core.plot.bands import lines, loss_curves, values_axis
 from interp_core.plot.heads import PICK, head_cells, shown_layers, signed_ink
-from interp_core.plot.heatmap import heat, rows_axis
+from interp_core.plot.heatmap import MAP, heat, rows_axis
+from interp_core.plot.legends import below, gradient, legend, strokes
+from interp_core.plot.room import across, fit, narrow
 from interp_core.plot.scatters import scatter, side_labels
-from interp_core.plot.titles import alt_text, beside, figure, points, small, tip, title, top_of
+from interp_core.plot.titles import beside, figure, points, small, tip, top_of
 from interp_core.plot.tokens import label, shown, spaced
 
 __all__ = [
+    "MAP",
     "PICK",
-    "alt_text",
+    "across",
+    "below",
     "beside",
     "figure",
+    "fit",
+    "gradient",
     "head_cells",
     "heat",
     "label",
     "layer_axis",
     "layer_name",
+    "legend",
     "lines",
     "loss_curves",
+    "narrow",
     "points",
     "rank_axis",
     "rows_axis",
@@ -30,8 +38,8 @@ __all__ = [
     "signed_ink",
     "small",
     "spaced",
+    "strokes",
     "tip",
-    "title",
     "top_of",
     "values_axis",
 ]

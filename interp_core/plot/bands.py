@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.plot.axes import layer_axis
+from interp_core.plot.legends import strokes
 from interp_core.plot.titles import points, tip
 
 _POINTS = 400
@@ -22,9 +23,7 @@ def lines(
 ) -> alt.LayerChart:
     """Return curves of ``value`` by ``name`` over layers, with bands where there are intervals."""
     name = str(axis["title"])
-    legend = alt.Legend(
-        title=None, orient="bottom", columns=3, symbolType="stroke", symbolSize=300, symbolOpacity=1
-    )
+    legend = strokes(colours, 3, symbolOpacity=1)
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     banded = "low" in frame
     ends = [tip("low", "95% interval from"), tip("high", "to")] if banded else []

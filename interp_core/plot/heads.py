@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 
 from interp_core.plot import theme
+from interp_core.plot.room import fit
 
 _GRID, _CELL, _HEIGHT, _ROW = 560, (20, 54), 540, (11, 26)
 """Width and height that a grid of heads fills, in pixels, with cells within their bounds."""
+_LEAST, _SIDE = 12, 60
+"""Width of a cell that is never denied, and room of the names of layers, in pixels."""
 _ROOM = (36, 15)
 """Size of a cell from which on a number fits in."""
 PICK = theme.CATEGORIES[5]
@@ -18,7 +21,9 @@ PICK = theme.CATEGORIES[5]
 
 def _grid_size(layers: int, heads: int) -> tuple[int, int]:
     """Return the width and height of a cell."""
-    return int(np.clip(_GRID // heads, *_CELL)), int(np.clip(_HEIGHT // layers, *_ROW))
+    room = fit(_GRID, _SIDE)
+    width = np.clip(room // heads, _CELL[0] if room == _GRID else _LEAST, _CELL[1])
+    return int(width), int(np.clip(_HEIGHT // layers, *_ROW))
 
 
 def shown_layers(layers: int, heads: int, marks: int = 2) -> range:

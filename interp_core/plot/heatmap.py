@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-_MAP, _CELL, _ROW, _HEIGHT = 215, (6, 24), (11, 20), 440
+MAP, _CELL, _ROW, _HEIGHT = 215, (6, 24), (11, 20), 440
 """Width and height that a map fills, in pixels, with cells and rows within their bounds."""
 
 
@@ -19,6 +19,7 @@ def heat(
     rows: int,
     colour: alt.Color,
     tooltip: list[alt.Tooltip],
+    width: int = MAP,
 ) -> alt.Chart:
     """Return rows by layers; what is not there yet is grey."""
     layers = [int(layer) for layer in layers]
@@ -34,7 +35,7 @@ def heat(
             tooltip=tooltip,
         )
         .properties(
-            width=len(layers) * int(np.clip(_MAP // len(layers), *_CELL)),
+            width=len(layers) * int(np.clip(width // len(layers), *_CELL)),
             height=rows * int(np.clip(_HEIGHT // max(rows, 1), *_ROW)),
         )
     )

@@ -8,8 +8,11 @@ import pandas as pd
 
 from interp_core.plot import theme
 from interp_core.plot.heads import PICK
+from interp_core.plot.legends import legend
+from interp_core.plot.room import fit
 
-_SCATTER = (600, 360)
+_SCATTER, _AXIS, _SIDE = (600, 360), 60, 60
+"""Size of a scatter; room of its vertical axis, and of the names at its side, in pixels."""
 
 
 def side_labels(
@@ -69,10 +72,13 @@ def scatter(
     # The common kind below, so that it covers none of the other.
     frame = frame.sort_values("kind", kind="stable").assign(kind=frame["kind"].astype(str))
     base = alt.Chart(frame).encode(x=x, tooltip=tooltip)
-    legend = alt.Legend(title=None, orient="bottom", symbolType="circle")
     colours = [theme.CATEGORIES[6], PICK][: len(kinds)]
     dots = base.mark_point(filled=True, size=46, opacity=0.9).encode(
-        y=y, color=alt.Color("kind:N", legend=legend).scale(domain=kinds, range=colours)
+        y=y,
+        color=alt.Color("kind:N", legend=legend(kinds, len(kinds), symbolType="circle")).scale(
+            domain=kinds, range=colours
+        ),
     )
-    names = side_labels(base, named, "name", _SCATTER, y) if len(named) else []
-    return alt.layer(*names[:1], dots, *names[1:]).properties(width=_SCATTER[0], height=_SCATTER[1])
+    width, height = fit(_SCATTER[0], _AXIS + _SIDE), _SCATTER[1]
+    names = side_labels(base, named, "name", (width, height), y) if len(named) else []
+    return alt.layer(*names[:1], dots, *names[1:]).properties(width=width, height=height)

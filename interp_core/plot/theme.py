@@ -10,8 +10,10 @@ import numpy as np
 
 from interp_core.plot import font
 
-LABEL, TEXT = 13, 12
-"""Sizes of the font along axes and in legends, and in cells, in pixels."""
+TITLE, LABEL, TEXT = 15, 13, 12
+"""Sizes of the font in titles, along axes and in legends, and in cells, in pixels."""
+PADDING = 6
+"""Margin around a figure, in pixels."""
 
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 """Okabe and Ito's colours in their fixed order; grey for black, which a dark page swallows."""
@@ -55,14 +57,14 @@ def config(mode: Literal["light", "dark"]) -> dict[str, Any]:
     return {
         "background": "transparent",
         "font": font.STACK,
-        "padding": 6,
+        "padding": PADDING,
         "view": {"stroke": None},
         "axis": {"grid": False, "titlePadding": 10, "labelPadding": 5, **labels, **titles, **lines},
         "legend": {**labels, **titles, "titleLimit": 0},
         "title": {
             "anchor": "start",
             "frame": "group",
-            "fontSize": 15,
+            "fontSize": TITLE,
             "fontWeight": 600,
             "color": page["text"],
             "subtitleFontSize": LABEL,

@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 
 from interp_core.plot import font, theme
+from interp_core.plot.room import fit, narrow
 
 C = TypeVar("C", bound=alt.TopLevelMixin)
 
 _WIDTH = 720
-"""Width to which the lines under a title are broken, in pixels."""
+"""Width to which titles are broken into lines, in pixels, where there is room."""
+_AXIS = 80
+"""Room of what stands left of a plot, where titles begin, in pixels."""
 
 
 def figure(chart: C, heading: str, *lines: str, **size: Any) -> C:
@@ -26,19 +29,30 @@ def figure(chart: C, heading: str, *lines: str, **size: Any) -> C:
         lines: Say what to see; empty ones are left out.
         size: ``width`` and ``height``, where the chart has none.
     """
-    text = title(heading, *lines)
-    return chart.properties(title=text, description=alt_text(text), **size)  # type: ignore[attr-defined]
+    said = [line for line in lines if line]
+    # In a narrow room the title begins at the figure's edge, else at the plot's.
+    place = {"frame": "bounds"} if narrow() else {}
+    width = fit(_WIDTH) if narrow() else fit(_WIDTH, _AXIS)
+    wrapped = chain.from_iterable(font.wrapped(line, width, theme.LABEL) for line in said)
+    title = alt.TitleParams(
+        in_lines(heading, width, theme.TITLE, 600), subtitle=[*wrapped], **place
+    )
+    return chart.properties(title=title, description=" ".join([f"{heading}.", *said]), **size)  # type: ignore[attr-defined]
 
 
-def title(text: str, *lines: str) -> alt.TitleParams:
-    """Return a title that states what is plotted over sentences that say what to see."""
-    wrapped = [font.wrapped(line, _WIDTH, theme.LABEL) for line in lines if line]
-    return alt.TitleParams(text, subtitle=[*chain.from_iterable(wrapped)])
+def beside(panels: list[alt.Chart], columns: int, spacing: Any = 18, color: str = "shared") -> Any:
+    """Return panels side by side, in rows of ``columns``; ``color`` is whether they share colours."""
+    if columns == len(panels):
+        chart = alt.hconcat(*panels, spacing=spacing)
+    else:
+        chart = alt.concat(*panels, columns=columns, spacing=spacing)
+    return chart.resolve_scale(color=color)
 
 
-def alt_text(heading: alt.TitleParams) -> str:
-    """Return the title and its lines as a description, for those who cannot see the figure."""
-    return " ".join([f"{heading.text}.", *heading.subtitle])
+def in_lines(text: str, width: float, size: float, weight: int = 400) -> str | list[str]:
+    """Return a text as Vega takes it: whole, or in lines where it is wider than ``width``."""
+    lines = font.wrapped(text, width, size, weight)
+    return text if len(lines) == 1 else lines
 
 
 def points() -> alt.OverlayMarkDef:
@@ -46,9 +60,10 @@ def points() -> alt.OverlayMarkDef:
     return alt.OverlayMarkDef(size=28, filled=True, strokeWidth=0)
 
 
-def small(text: str) -> alt.TitleParams:
-    """Return the title of one panel of several."""
-    return alt.TitleParams(text, fontSize=13, fontWeight="normal", offset=8)
+def small(text: str, width: float | None = None, offset: int = 8) -> alt.TitleParams:
+    """Return the title of one panel of several, in lines where it is wider than ``width``."""
+    lines = text if width is None else in_lines(text, width, theme.LABEL)
+    return alt.TitleParams(lines, fontSize=theme.LABEL, fontWeight="normal", offset=offset)
 
 
 def tip(field: str, name: str, form: str = ".3~g") -> alt.Tooltip:
@@ -60,9 +75,3 @@ def top_of(values: pd.Series, otherwise: float = 1.0) -> float:
     """Return the upper end of the colours that maps share."""
     top = float(np.nanmax([*values, 0.0]))
     return top if top > 0 else max(abs(otherwise), 1e-6)
-
-
-def beside(panels: list[alt.Chart], heading: alt.TitleParams) -> alt.HConcatChart:
-    """Return panels side by side under one title."""
-    chart = alt.hconcat(*panels, spacing=18).resolve_scale(color="independent")
-    return chart.properties(title=heading, description=alt_text(heading))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from interp_core import bootstrap
+from interp_core.estimates import Resample, interval
 from interp_core.papers.causal_tracing.params import (
     CORRUPTIONS,
     METRICS,
@@ -88,15 +88,15 @@ class Average(Result):
     """[fact, class] how many positions of the prompt are of the class."""
 
     @cached_property
-    def counts(self) -> np.ndarray:
-        """[draw, fact] of the bootstrap over facts."""
-        return bootstrap.draws(len(self.prompts), self.params.seed)
+    def resample(self) -> Resample:
+        """Of facts."""
+        return Resample(len(self.prompts), "facts", self.params.seed)
 
     @cached_property
     def draws(self) -> np.ndarray:
         """[draw, kind, class, layer] average indirect effects of resampled facts."""
-        sums = np.tensordot(self.counts, self.effect * self.cells[:, None, :, None], 1)
-        sizes = self.counts @ self.cells
+        sums = self.resample.means(self.effect * self.cells[:, None, :, None])
+        sizes = self.resample.means(self.cells)
         with np.errstate(invalid="ignore", divide="ignore"):
             return sums / sizes[:, None, :, None]
 
@@ -122,7 +122,7 @@ class Average(Result):
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``average`` by kind, class and layer; ``facts``."""
-        low, high = np.moveaxis(bootstrap.interval(self.draws), -1, 0)
+        low, high = np.moveaxis(interval(self.draws), -1, 0)
         kind, token_class, layer = np.meshgrid(
             self.params.kinds, CLASSES, self.layers, indexing="ij"
         )
@@ -154,14 +154,14 @@ class Average(Result):
     @property
     def summary(self) -> dict[str, Any]:
         """How many facts entered, and the average total effect."""
-        low, high = bootstrap.interval((self.counts @ self.total) / self.counts.sum(1))
+        total = self.resample.mean(self.total)
         return {
             "facts": len(self.prompts),
             "wrong": self.n_wrong,
             "unusable": self.n_unusable,
-            "average_total_effect": float(self.total.mean()),
-            "average_total_effect_low": float(low),
-            "average_total_effect_high": float(high),
+            "average_total_effect": total.value,
+            "average_total_effect_low": total.low,
+            "average_total_effect_high": total.high,
             "clean": float(self.clean.mean()),
             "corrupt": float(self.corrupt.mean()),
             "samples": self.params.samples,

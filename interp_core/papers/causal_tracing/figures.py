@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from interp_core.papers.causal_tracing.figures_parts import (
+    AXIS,
+    BARE,
     NAMES,
     SCHEMES,
     SEVERED,
@@ -16,12 +18,15 @@ from interp_core.papers.causal_tracing.figures_parts import (
     effect_name,
     gained,
     map_kinds,
+    maps_beside,
     panel_title,
 )
 from interp_core.papers.causal_tracing.trace import Trace
 from interp_core.plot import (
-    alt_text,
+    MAP,
     beside,
+    figure,
+    fit,
     heat,
     label,
     lines,
@@ -29,7 +34,6 @@ from interp_core.plot import (
     shown,
     theme,
     tip,
-    title,
     top_of,
     values_axis,
 )
@@ -52,9 +56,9 @@ def _window(result: Trace) -> list[int]:
     return sorted([*inside, *others[len(others) - (fits - len(inside)) :]])
 
 
-def _map(result: Trace, kind: str, named: bool = True) -> alt.Chart:
+def _map(result: Trace, kind: str, named: bool = True, width: int = MAP) -> alt.Chart:
     traced, params, where = _traced(result), result.params, _window(result)
-    names = {p: f"{label(result.marked(p), NAMES)}\n{p}" for p in where}
+    names = {p: f"{label(result.marked(p), fit(NAMES, BARE))}\n{p}" for p in where}
     top = top_of(traced.loc[traced["kind"].isin(SCHEMES), "effect"], result.total_effect)
     frame = traced[(traced["kind"] == kind) & traced["position"].isin(where)]
     frame = frame.assign(row=frame["position"].map(names), token=frame["token"].map(shown))
@@ -68,7 +72,7 @@ def _map(result: Trace, kind: str, named: bool = True) -> alt.Chart:
     ]
     y = rows_axis(list(names.values()), "token, * of the subject" if named else None)
     colour = colour_of("effect", kind, top, effect_name(params))
-    return heat(frame, result.layers, y, len(where), colour, tooltip)
+    return heat(frame, result.layers, y, len(where), colour, tooltip, width)
 
 
 def _settings(result: Trace, *lines: str) -> list[str]:
@@ -105,12 +109,15 @@ def _back(result: Trace) -> str:
 def trace_maps(result: Trace) -> alt.HConcatChart:
     """Return the maps of a result side by side."""
     panels: list[alt.Chart] = []
-    for kind in map_kinds(result.params):
-        panel = _map(result, kind, named=not panels)
+    kinds = map_kinds(result.params)
+    side, width = maps_beside(len(kinds), NAMES)
+    for kind in kinds:
+        panel = _map(result, kind, named=not (panels and side), width=width)
         panels.append(panel.properties(title=panel_title(kind, result.params)))
-    return beside(
-        panels,
-        title(f"Where restoring brings back {_back(result)}", *_settings(result, _clipped(result))),
+    return figure(
+        beside(panels, len(panels) if side else 1, color="independent"),
+        f"Where restoring brings back {_back(result)}",
+        *_settings(result, _clipped(result)),
     )
 
 
@@ -124,16 +131,17 @@ def _severed(result: Trace) -> pd.DataFrame:
 def severed(result: Trace) -> alt.LayerChart:
     """Return the effect of the state of the last subject token, whole and with parts severed."""
     frame, last = _severed(result), result.subject[1] - 1
-    heading = title(
+    more = (tip("probability", "probability of the answer"), tip("spread", "SD over draws"))
+    axis = values_axis(effect_name(result.params), frame)
+    return figure(
+        lines(frame, result.layers, dict(SEVERED.values()), axis, *more),
         f"Bringing back {_back(result)} with MLPs or attention severed, by layer",
         f"The state of the last subject token, “{shown(result.tokens[last])}”, is restored after "
         "block l; the severed part stays, at that token, as corrupted. Where severing lowers the "
         "curve, the effect passes through that part.",
+        width=fit(WIDTH, AXIS),
+        height=280,
     )
-    more = (tip("probability", "probability of the answer"), tip("spread", "SD over draws"))
-    axis = values_axis(effect_name(result.params), frame)
-    chart = lines(frame, result.layers, dict(SEVERED.values()), axis, *more)
-    return chart.properties(width=WIDTH, height=280, title=heading, description=alt_text(heading))
 
 
 def heads(result: Trace) -> alt.Chart:
@@ -143,11 +151,6 @@ def heads(result: Trace) -> alt.Chart:
     layers = result.layers[-max(1, theme.MAX_MARKS // count) :]
     frame = frame[frame["layer"].isin(layers)].assign(row=frame["head"].astype(str))
     some = f" Showing the last {len(layers)} of {len(result.layers)} blocks."
-    heading = title(
-        f"Single heads that bring back {_back(result)}",
-        *_settings(result, "Each head's output is restored at every position, in one block."),
-        some * (len(layers) < len(result.layers)),
-    )
     scale = theme.signed(top_of(frame["effect"].abs()))
     legend = alt.Legend(title=effect_name(result.params), orient="bottom", gradientLength=260)
     colour = alt.Color("effect:Q", scale=scale, legend=legend)
@@ -159,8 +162,12 @@ def heads(result: Trace) -> alt.Chart:
     ]
     y = rows_axis([str(head) for head in range(count)], "head")
     chart = heat(frame, layers, y, count, colour, tooltip)
-    return chart.properties(
-        width=max(chart.width, 20 * len(layers)), title=heading, description=alt_text(heading)
+    return figure(
+        chart,
+        f"Single heads that bring back {_back(result)}",
+        *_settings(result, "Each head's output is restored at every position, in one block."),
+        some * (len(layers) < len(result.layers)),
+        width=fit(max(chart.width, 20 * len(layers)), AXIS),
     )
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from interp_core.papers.causal_tracing.average import Average
 from interp_core.papers.causal_tracing.figures_parts import (
+    AXIS,
     CLASSES,
     SCHEMES,
     SEVERED,
@@ -15,22 +16,25 @@ from interp_core.papers.causal_tracing.figures_parts import (
     effect_name,
     gained,
     map_kinds,
+    maps_beside,
     panel_title,
 )
 from interp_core.plot import (
-    alt_text,
+    across,
     beside,
+    figure,
+    fit,
     heat,
     lines,
     rows_axis,
     theme,
     tip,
-    title,
     top_of,
     values_axis,
 )
 
-_PANEL = 190
+_PANEL, _CLASS = 190, 170
+"""Width of one panel of curves, and room of the names of classes, in pixels."""
 
 
 def _averaged(average: Average) -> pd.DataFrame:
@@ -49,15 +53,16 @@ def average_lines(average: Average) -> alt.HConcatChart:
     frame = frame[frame["kind"].isin(SCHEMES)].assign(name=frame["row"])
     colours = dict(zip(CLASSES.values(), theme.CATEGORIES, strict=False))
     axis, panels = values_axis(effect_name(params, average=True), frame), []
+    columns, width = across(len(map_kinds(params)), _PANEL, AXIS)
     for kind in map_kinds(params):
         shown_ = frame[frame["kind"] == kind]
         panel = lines(shown_, average.layers, colours, axis, tip("n", "facts", "d"))
-        panels.append(panel.properties(width=_PANEL, height=260, title=panel_title(kind, params)))
-    heading = title(
+        panels.append(panel.properties(width=width, height=260, title=panel_title(kind, params)))
+    return figure(
+        beside(panels, columns),
         "Average indirect effect by layer and class of token",
         f"Bands: 95% intervals over facts, {_over(average)}. One scale for all panels.",
     )
-    return beside(panels, heading).resolve_scale(color="shared")
 
 
 def average_maps(average: Average) -> alt.HConcatChart:
@@ -75,17 +80,18 @@ def average_maps(average: Average) -> alt.HConcatChart:
         tip("high", "to"),
         tip("n", "facts", "d"),
     ]
+    side, width = maps_beside(len(map_kinds(params)), _CLASS)
     for kind in map_kinds(params):
-        y = rows_axis(list(CLASSES.values()), None if panels else "class of token")
+        y = rows_axis(list(CLASSES.values()), None if panels and side else "class of token")
         colour = colour_of("aie", kind, top, name)
         shown_ = frame[frame["kind"] == kind]
-        panel = heat(shown_, average.layers, y, len(CLASSES), colour, tooltip)
+        panel = heat(shown_, average.layers, y, len(CLASSES), colour, tooltip, width)
         panels.append(panel.properties(title=panel_title(kind, params)))
-    heading = title(
+    return figure(
+        beside(panels, len(panels) if side else 1, color="independent"),
         "Average indirect effect of each class of token and layer",
         f"Means over {_over(average)}. Darker: more is brought back; below 0 is drawn as 0.",
     )
-    return beside(panels, heading)
 
 
 def average_severed(average: Average) -> alt.LayerChart:
@@ -93,14 +99,15 @@ def average_severed(average: Average) -> alt.LayerChart:
     frame = _averaged(average)
     frame = frame[frame["kind"].isin(SEVERED) & (frame["token_class"] == "last_subject")]
     frame = frame.assign(name=frame["kind"].map({k: name for k, (name, _) in SEVERED.items()}))
-    heading = title(
+    axis = values_axis(effect_name(average.params, average=True), frame)
+    return figure(
+        lines(frame, average.layers, dict(SEVERED.values()), axis, tip("n", "facts", "d")),
         "Average indirect effect at the last subject token, parts severed, by layer",
         "The severed part stays, at that token, as corrupted. Bands: 95% intervals over facts, "
         f"{_over(average)}.",
+        width=fit(WIDTH, AXIS),
+        height=280,
     )
-    axis = values_axis(effect_name(average.params, average=True), frame)
-    chart = lines(frame, average.layers, dict(SEVERED.values()), axis, tip("n", "facts", "d"))
-    return chart.properties(width=WIDTH, height=280, title=heading, description=alt_text(heading))
 
 
 def has_maps(average: Average) -> bool:

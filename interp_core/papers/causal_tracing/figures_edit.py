@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from interp_core.papers.causal_tracing.edit import Edit
-from interp_core.plot import alt_text, font, points, shown, spaced, theme, title
+from interp_core.plot import figure, fit, font, legend, narrow, points, shown, small, spaced, theme
 
 _ROLES = {
     "rewrite": "The rewritten fact: the new object should win",
@@ -14,12 +14,13 @@ _ROLES = {
     "neighbour": "Other subjects: the old answer should stay",
     "watched": "Watched",
 }
-_NAMES, _WIDTH = 300, 460
+_NAMES, _WIDTH, _PLOT = 300, 460, 200
+"""Room of prompts beside the plot, its width, and what it keeps in a narrow room, in pixels."""
 
 
 def _cut(text: str) -> str:
     """Return as much as there is room for; most prompts have their subject at the beginning."""
-    return font.cut(text, _NAMES, theme.LABEL)
+    return font.cut(text, fit(_NAMES, _PLOT), theme.LABEL)
 
 
 def _pairs(edit: Edit) -> pd.DataFrame:
@@ -54,13 +55,12 @@ def before_after(edit: Edit) -> alt.VConcatChart:
     frame = _pairs(edit)
     roles = [role for role in _ROLES if role in set(frame["role"])]
     panels = [_role(frame, role, last=role == roles[-1]) for role in roles]
-    heading = title(
+    return figure(
+        alt.vconcat(*panels, spacing=14).resolve_scale(color="shared"),
         f"“{shown(edit.old)}” made “{shown(edit.new)}”: probabilities before and after",
         f"An edit of the MLP of block {edit.layer}. Ring: before; disc: after.",
         "An answer of several tokens has the geometric mean of theirs.",
     )
-    chart = alt.vconcat(*panels, spacing=14).resolve_scale(color="shared")
-    return chart.properties(title=heading, description=alt_text(heading))
 
 
 def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
@@ -69,14 +69,15 @@ def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
     frame = frame[frame["role"] == role]
     rows = list(dict.fromkeys(frame["row"]))
     label = "split(datum.label, '\\n')[0]"
-    names = alt.Axis(labelExpr=label, minExtent=310, maxExtent=310, ticks=False, domain=False)
+    room = fit(_NAMES, _PLOT) + 10
+    names = alt.Axis(labelExpr=label, minExtent=room, maxExtent=room, ticks=False, domain=False)
     likely = alt.Axis(grid=True, format="%", values=[0, 0.25, 0.5, 0.75, 1], labels=last)
-    legend = alt.Legend(title=None, orient="bottom", symbolType="circle")
     form = ".3~%"
+    key = legend(answers, 1 if narrow() else 2, symbolType="circle")
     base = alt.Chart(frame).encode(
         y=alt.Y("row:N", title=None, scale=alt.Scale(domain=rows, padding=0.2), axis=names),
         yOffset=alt.YOffset("answer:N", scale=alt.Scale(domain=answers)),
-        color=alt.Color("answer:N", legend=legend).scale(
+        color=alt.Color("answer:N", legend=key).scale(
             domain=answers, range=list(theme.CATEGORIES[: len(answers)])
         ),
         tooltip=[
@@ -88,17 +89,15 @@ def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
             alt.Tooltip("says_after:N", title="model's next token after"),
         ],
     )
+    title = small(_ROLES[role], offset=6)
+    title.frame = "bounds" if narrow() else "group"
     x = alt.X("before:Q", scale=alt.Scale(domain=[0, 1]), axis=likely)
     x = x.title("probability" if last else None)
     return alt.layer(
         base.mark_rule(strokeWidth=2).encode(x=x, x2="after:Q"),
         base.mark_point(size=55, strokeWidth=2, filled=False, opacity=1).encode(x=x),
         base.mark_point(size=60, filled=True, opacity=1).encode(x=alt.X("after:Q")),
-    ).properties(
-        width=_WIDTH,
-        height=34 * len(rows),
-        title=alt.TitleParams(_ROLES[role], fontSize=13, fontWeight="normal", offset=6),
-    )
+    ).properties(width=fit(_WIDTH, room + 30), height=34 * len(rows), title=title)
 
 
 def search(edit: Edit) -> alt.Chart:
@@ -109,14 +108,10 @@ def search(edit: Edit) -> alt.Chart:
     if ends:
         kept = int(edit.losses.argmin())
         fall = f"From {ends[0]:.2f} to {ends[1]:.2f} nats at step {kept}, whose value is kept."
-    heading = title(
-        f"Loss of the search for the value that says “{shown(edit.new)}”, by step",
-        f"{fall} The loss is of the new object after several prefixes, with its penalties.",
-    )
     scale = alt.Scale(domainMin=min(0.0, *ends, 0.0))
     axis = alt.Axis(grid=True, tickCount=6)
-    return (
-        alt.Chart(frame, title=heading, width=640, height=240, description=alt_text(heading))
+    chart = (
+        alt.Chart(frame)
         .mark_line(point=points(), strokeWidth=2.2)
         .encode(
             x=alt.X("step:Q", title="step of gradient descent", axis=alt.Axis(format="d")).axis(
@@ -125,6 +120,13 @@ def search(edit: Edit) -> alt.Chart:
             y=alt.Y("loss:Q", title="loss (nats)", scale=scale, axis=axis),
             tooltip=[alt.Tooltip("step:Q"), alt.Tooltip("loss:Q", format=".3f")],
         )
+    )
+    return figure(
+        chart,
+        f"Loss of the search for the value that says “{shown(edit.new)}”, by step",
+        f"{fall} The loss is of the new object after several prefixes, with its penalties.",
+        width=fit(640, 60),
+        height=240,
     )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from interp_core.papers.causal_tracing.average import AverageParams
 from interp_core.papers.causal_tracing.trace import Params
-from interp_core.plot import small, theme
+from interp_core.plot import MAP, below, fit, small, theme
 
 Traced = Params | AverageParams
 
@@ -39,6 +39,8 @@ UNITS = {
 }
 WIDTH, NAMES = 640, 240
 """Width of a figure of curves, and room for the names of a map's rows, in pixels."""
+AXIS, BARE = 70, 230
+"""Room of a vertical axis with its title, and of a map without its names, in pixels."""
 
 
 def effect_name(params: Traced, average: bool = False) -> str:
@@ -72,6 +74,17 @@ def panel_title(kind: str, params: Traced) -> alt.TitleParams:
     return small(names[kind] + (over if params.window > 1 else ""))
 
 
+def maps_beside(count: int, names: int) -> tuple[bool, int]:
+    """Return whether so many maps have room side by side, and the width of each.
+
+    ``names`` is the room of the rows' names: beside the first of them, or beside each.
+    """
+    room = names + count * (MAP + 18)
+    if fit(room) == room:
+        return True, MAP
+    return False, fit(2 * MAP, fit(names, BARE) + AXIS)
+
+
 def map_kinds(params: Traced) -> list[str]:
     """Return the kinds that have a map, in the paper's order."""
     return [kind for kind in SCHEMES if kind in params.kinds]
@@ -79,8 +92,7 @@ def map_kinds(params: Traced) -> list[str]:
 
 def colour_of(field: str, kind: str, top: float, name: str) -> alt.Color:
     """Return the colours of a kind, from 0 to ``top``."""
-    legend = alt.Legend(orient="bottom", direction="horizontal", gradientLength=200, title=name)
     scale = alt.Scale(
         domain=[0, top / 2, top], clamp=True, nice=False, range=SCHEMES[kind], interpolate="lab"
     )
-    return alt.Color(f"{field}:Q", scale=scale, legend=legend)
+    return alt.Color(f"{field}:Q", scale=scale, legend=below(name))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.papers.causal_tracing.scores import EditScores
-from interp_core.plot import alt_text, theme, title
+from interp_core.plot import across, figure, fit, legend, small, theme
 
 _SCORES = {
     "efficacy": "efficacy",
@@ -42,32 +42,29 @@ def scores(results: list[EditScores]) -> alt.LayerChart:
     lanes = ["before", *[f"after ({name})" for name in _UPDATES.values()]]
     lanes = [lane for lane in lanes if lane in set(frame["series"])]
     colours = {"before": theme.CATEGORIES[6]} | {f"after ({k})": c for k, c in _COLOURS.items()}
-    heading = title(
-        f"Scores of single edits of block {first.layer}, before and after",
-        "Efficacy, paraphrase: share of prompts where the new object is likelier than the old "
-        "answer.",
-        "Neighbourhood: share of other subjects' prompts where the old answer is likelier.",
-        f"Bars: 95% intervals, n = {len(first.prompts):,} edits.",
-    )
-    legend = alt.Legend(title=None, orient="bottom", columns=3)
     base = alt.Chart(frame).encode(
         y=alt.Y("score:N", title="score", scale=alt.Scale(domain=list(_SCORES)[:3])),
         yOffset=alt.YOffset("series:N", scale=alt.Scale(domain=lanes, padding=0.5)),
-        color=alt.Color("series:N", legend=legend).scale(
+        color=alt.Color("series:N", legend=legend(lanes, 3)).scale(
             domain=lanes, range=[colours[lane] for lane in lanes]
         ),
         tooltip=_score_tips(),
     )
     axis = alt.Axis(grid=True, format="%")
     x = alt.X("value:Q", title="share of prompts", scale=alt.Scale(domain=[0, 1]), axis=axis)
-    return alt.layer(
+    chart = alt.layer(
         base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q"),
         base.mark_point(size=75, filled=True, opacity=1).encode(x=x),
-    ).properties(
-        width=_WIDTH,
+    )
+    return figure(
+        chart,
+        f"Scores of single edits of block {first.layer}, before and after",
+        "Efficacy, paraphrase: share of prompts where the new object is likelier than the old "
+        "answer.",
+        "Neighbourhood: share of other subjects' prompts where the old answer is likelier.",
+        f"Bars: 95% intervals, n = {len(first.prompts):,} edits.",
+        width=fit(_WIDTH, 130),
         height=3 * (16 * len(lanes) + 20),
-        title=heading,
-        description=alt_text(heading),
     )
 
 
@@ -76,14 +73,13 @@ def _swept(results: list[EditScores]) -> pd.DataFrame:
     parts = []
     for each in results:
         frame = each.frames["scores"]
-        change = np.diff(each.loss, axis=1)[:, 0]
-        low, high = each.interval(change)
+        change = each.resample.mean(np.diff(each.loss, axis=1)[:, 0])
         loss = {
             "score": "loss_change",
             "when": "after",
-            "value": float(change.mean()),
-            "low": low,
-            "high": high,
+            "value": change.value,
+            "low": change.low,
+            "high": change.high,
             "n": len(each.prompts),
             "layer": each.layer,
         }
@@ -97,23 +93,24 @@ def by_layer(results: list[EditScores]) -> alt.ConcatChart:
     frame = _swept(results)
     counts = sorted({len(each.prompts) for each in results})
     n = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
-    heading = title(
+    columns, width = across(2, _PANEL, 80)
+    panels = [_score_panel(frame, score).properties(width=width) for score in _SCORES]
+    chart = alt.concat(*panels, columns=columns, spacing=22).resolve_scale(
+        color="shared", strokeDash="shared", shape="shared"
+    )
+    return figure(
+        chart,
         "Scores after the edit, by edited block",
         "Each edit is made on the model as it was, with C measured on text or the identity.",
         f"Bars: 95% intervals over facts, n = {n} edits a point.",
     )
-    panels = [_score_panel(frame, score) for score in _SCORES]
-    chart = alt.concat(*panels, columns=2, spacing=22).resolve_scale(
-        color="shared", strokeDash="shared", shape="shared"
-    )
-    return chart.properties(title=heading, description=alt_text(heading))
 
 
 def _score_panel(frame: pd.DataFrame, score: str) -> alt.LayerChart:
     layers = sorted({int(layer) for layer in frame["layer"]})
     names = [name for name in _UPDATES.values() if name in set(frame["series"])]
     frame, share = frame[frame["score"] == score], score != "loss_change"
-    legend = alt.Legend(title=None, orient="bottom", symbolSize=120)
+    key = legend(names, 2, symbolSize=120)
     low, high = min(0.0, frame["low"].min()), max(0.0, frame["high"].max(), 1e-6)
     scale = alt.Scale(domain=[0, 1] if share else [low, high], nice=not share)
     form = ".1%" if share else "+.3~g"
@@ -124,13 +121,13 @@ def _score_panel(frame: pd.DataFrame, score: str) -> alt.LayerChart:
             scale=alt.Scale(domain=[layers[0] - 0.5, layers[-1] + 0.5], nice=False, zero=False),
             axis=alt.Axis(values=layers, format="d", labelOverlap=True),
         ),
-        color=alt.Color("series:N", legend=legend).scale(
+        color=alt.Color("series:N", legend=key).scale(
             domain=names, range=[_COLOURS[name] for name in names]
         ),
         tooltip=_score_tips(form),
     )
     dash = alt.StrokeDash("series:N", legend=None).scale(domain=names, range=[[1, 0], [6, 3]])
-    shape = alt.Shape("series:N", legend=legend).scale(domain=names, range=["circle", "square"])
+    shape = alt.Shape("series:N", legend=key).scale(domain=names, range=["circle", "square"])
     axis = alt.Axis(grid=True, format="%" if share else "~g", tickCount=5, minExtent=44)
     unit = "share of prompts" if share else "change (nats a token)"
     y = alt.Y("value:Q", title=unit, scale=scale, axis=axis)
@@ -138,13 +135,7 @@ def _score_panel(frame: pd.DataFrame, score: str) -> alt.LayerChart:
         base.mark_rule(strokeWidth=1.6).encode(y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_line(strokeWidth=2.2).encode(y=y, strokeDash=dash),
         base.mark_point(size=50, filled=True, opacity=1).encode(y=y, shape=shape),
-    ).properties(
-        width=_PANEL,
-        height=170,
-        title=alt.TitleParams(
-            _SCORES[score].capitalize(), fontSize=13, fontWeight="normal", offset=6
-        ),
-    )
+    ).properties(height=170, title=small(_SCORES[score].capitalize(), offset=6))
 
 
 def own_scores(result: EditScores) -> alt.LayerChart:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from interp_core import bootstrap
+from interp_core.estimates import Resample
 from interp_core.papers.causal_tracing.params import Edited, ManyFacts
 from interp_core.params import param, parameters
 from interp_core.results import Provenance, Result
@@ -72,29 +72,24 @@ class EditScores(Result):
     """[fact] of gradient descent."""
 
     @cached_property
-    def counts(self) -> np.ndarray:
-        """[draw, fact] of the bootstrap over facts."""
-        return bootstrap.draws(len(self.prompts), self.params.seed)
-
-    def interval(self, values: np.ndarray) -> tuple[float, float]:
-        """Return the 95% interval of the mean over facts of ``values`` [fact]."""
-        low, high = bootstrap.interval((self.counts @ values) / self.counts.sum(1))
-        return float(low), float(high)
+    def resample(self) -> Resample:
+        """Of facts."""
+        return Resample(len(self.prompts), "facts", self.params.seed)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``scores``: mean by role, before and after; ``edits``: one row per fact."""
         rows = []
         for i, role in enumerate(ROLES):
             for j, when in enumerate(("before", "after")):
-                low, high = self.interval(self.prefers[:, j, i])
+                value = self.resample.mean(self.prefers[:, j, i])
                 rows.append(
                     {
                         "score": ("efficacy", "paraphrase", "neighbourhood")[i],
                         "role": role,
                         "when": when,
-                        "value": float(self.prefers[:, j, i].mean()),
-                        "low": low,
-                        "high": high,
+                        "value": value.value,
+                        "low": value.low,
+                        "high": value.high,
                         "magnitude": float(self.margin[:, j, i].mean()),
                         "n": len(self.prompts),
                         "layer": self.layer,

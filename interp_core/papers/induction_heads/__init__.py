@@ -15,6 +15,7 @@ from interp_core.papers.induction_heads import (
     cost,
     figures,
     figures_ablation,
+    figures_arcs,
     figures_attention,
     figures_circuits,
     figures_training,
@@ -115,7 +116,7 @@ ATTENTION = Question(
     compute=pattern.compute,
     figures=(
         Figure("pattern", figures_attention.pattern),
-        Figure("arcs", figures_attention.arcs, label="Arcs"),
+        Figure("arcs", figures_arcs.arcs, label="Arcs"),
         Figure("layer_patterns", figures_attention.layer_patterns, label="All heads of the layer"),
     ),
     evidence={"heads": Params(), **EVIDENCE},

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from interp_core import bootstrap
+from interp_core.estimates import Estimate, Resample
 from interp_core.papers.induction_heads.heads import loss_table
 from interp_core.papers.induction_heads.params import Removed, Sequences, Threshold, head_name
 from interp_core.params import param, parameters
@@ -59,52 +59,49 @@ class Ablated(Result):
     @cached_property
     def draws(self) -> tuple[np.ndarray, np.ndarray]:
         """Resampled rises [draw], over sequences, and over controls too for theirs."""
-        which = bootstrap.draws(len(self.controls), self.params.seed + 1) / len(self.controls)
-        others = ((self.counts @ self.rise[1:].T) * which).sum(-1)
-        return self.counts @ self.rise[0], others
+        which = Resample(len(self.controls), "draws of heads", self.params.seed + 1)
+        others = self.resample.means(self.rise[1:].T) * which.counts
+        return self.resample.means(self.rise[0]), others.sum(-1) / which.groups
 
     @cached_property
-    def counts(self) -> np.ndarray:
-        """[draw, sequence] of the bootstrap over sequences."""
-        return bootstrap.draws(len(self.base), self.params.seed) / len(self.base)
+    def resample(self) -> Resample:
+        """Of sequences."""
+        return Resample(len(self.base), "sequences", self.params.seed)
 
     @property
-    def ratio(self) -> tuple[float, np.ndarray]:
-        """How many times the heads' rise is the controls', and its interval."""
+    def ratio(self) -> Estimate:
+        """How many times the heads' rise is the controls'."""
         own, other = self.draws
-        ends = bootstrap.interval(own / np.abs(other))
-        return float(self.rise[0].mean() / abs(self.rise[1:].mean())), ends
+        value = self.rise[0].mean() / abs(self.rise[1:].mean())
+        return Estimate.of_draws(value, own / np.abs(other), len(self.controls), "draws of heads")
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``losses`` by position, copy and condition; ``rises`` by set of heads."""
         rows = {"none": self.base, "ablated": self.losses[0], "others": self.losses[1:].mean(0)}
-        return {"losses": loss_table(rows, self.counts, self.params), "rises": self._rises()}
+        return {"losses": loss_table(rows, self.resample, self.params), "rises": self._rises()}
 
     def _rises(self) -> pd.DataFrame:
         sets = [self.heads, *self.controls]
-        ends = bootstrap.interval(self.counts @ self.rise.T)
         return pd.DataFrame(
             {
                 "condition": ["ablated"] + ["others"] * len(self.controls),
                 "heads": [", ".join(head_name(*pair) for pair in each) for each in sets],
-                "rise": self.rise.mean(1),
-                "low": ends[:, 0],
-                "high": ends[:, 1],
+                **self.resample.columns("rise", self.rise.T),
             }
         )
 
     @property
     def summary(self) -> dict[str, Any]:
         """The rise of the last copy's loss, beside that of other heads."""
-        low, high = bootstrap.interval(self.draws[0])
+        rise = self.resample.mean(self.rise[0])
         last = slice(-self.params.tokens + 1, None)
         return {
             "heads": [head_name(*pair) for pair in self.heads],
             "base_last_copy_loss": float(self.base[:, last].mean()),
             "ablated_last_copy_loss": float(self.losses[0][:, last].mean()),
-            "rise": float(self.rise[0].mean()),
-            "rise_low": float(low),
-            "rise_high": float(high),
+            "rise": rise.value,
+            "rise_low": rise.low,
+            "rise_high": rise.high,
             "others_rise": float(self.rise[1:].mean()),
             "others": len(self.controls),
         }

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from interp_core import bootstrap
+from interp_core.estimates import Resample
 from interp_core.papers.induction_heads.params import (
     KINDS,
     OneHead,
@@ -67,9 +67,9 @@ class Circuits(Result):
         return self.clean[:, None, None] - self.patched
 
     @cached_property
-    def counts(self) -> np.ndarray:
-        """[draw, sequence] of the bootstrap over sequences."""
-        return bootstrap.draws(len(self.clean), self.params.seed) / len(self.clean)
+    def resample(self) -> Resample:
+        """Of sequences."""
+        return Resample(len(self.clean), "sequences", self.params.seed)
 
     @property
     def rise(self) -> np.ndarray:
@@ -90,16 +90,13 @@ class Circuits(Result):
     def _paths(self) -> pd.DataFrame:
         before = slice(0, self.receiver[0])
         drop = self.drop[:, before]
-        ends = bootstrap.interval(np.tensordot(self.counts, drop, 1))
         layers, heads = np.indices(drop.shape[1:]).reshape(2, -1)
         into = self.composition[:, before, :, self.receiver[0], self.receiver[1]]
         return pd.DataFrame(
             {
                 "layer": layers,
                 "head": heads,
-                "drop": drop.mean(0).ravel(),
-                "low": ends[..., 0].ravel(),
-                "high": ends[..., 1].ravel(),
+                **self.resample.columns("drop", drop),
                 "previous_token": self.previous_token[before].ravel(),
                 "k_composition": into[KINDS.index("k")].astype(np.float32).ravel(),
             }
@@ -118,16 +115,15 @@ class Circuits(Result):
     @property
     def summary(self) -> dict[str, Any]:
         """The receiver, the sender, and what the path between them carries."""
-        drop = self.drop[(slice(None), *self.sender)]
-        low, high = bootstrap.interval(self.counts @ drop)
+        drop = self.resample.mean(self.drop[(slice(None), *self.sender)])
         return {
             "receiver": head_name(*self.receiver),
             "prefix_matching": float(self.clean.mean()),
             "sender": head_name(*self.sender),
             "sender_previous_token": float(self.previous_token[self.sender]),
-            "drop": float(drop.mean()),
-            "drop_low": float(low),
-            "drop_high": float(high),
+            "drop": drop.value,
+            "drop_low": drop.low,
+            "drop_high": drop.high,
             "k_composition_rank": self.rank(),
             "rise": float(self.rise[0].mean()),
             "control_rise": float(self.rise[1].mean()),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from interp_core.estimates import Estimate
 from interp_core.papers.induction_heads.toys import D_VOCAB, Toy
 from interp_core.papers.induction_heads.training import TESTS, Training
 from interp_core.results import Finding
@@ -73,8 +73,8 @@ def _of(training: Training, name: Toy) -> tuple[np.ndarray, np.ndarray, Window]:
     return loss, best, steepest(training.steps, loss)
 
 
-def _common(unit: str) -> dict[str, Any]:
-    return {"unit": unit, "ci": None, "n": TESTS, "of": "test sequences, one seed"}
+def _ours(value: float) -> Estimate:
+    return Estimate(float(value), TESTS, "test sequences, one seed")
 
 
 def _span(training: Training, window: Window) -> str:
@@ -83,14 +83,14 @@ def _span(training: Training, window: Window) -> str:
 
 def _falls(training: Training, name: Toy) -> Finding:
     _, _, window = _of(training, name)
-    return Finding(
+    return Finding.measured(
         f"phase_change_{name}",
         f"{name} layers: the loss on a segment's second copy falls by more than {FALL} nats within "
         f"{WINDOW:.0%} of training (largest fall: {_span(training, window)})",
         "an abrupt change, at 1 to 3 billion tokens in small models",
-        ours=window.fall,
+        _ours(window.fall),
+        "nats",
         holds=window.fall > FALL,
-        **_common("nats"),
     )
 
 
@@ -99,15 +99,15 @@ def _forms(training: Training, name: Toy) -> Finding:
     start, end = int(training.steps[window.start]), int(training.steps[window.end])
     step = first(training.steps, best > SCORE)
     near = step is not None and start - NEAR <= step <= end + NEAR
-    return Finding(
+    return Finding.measured(
         f"heads_form_{name}",
         f"{name} layers: induction heads form then. The best prefix matching passes {SCORE} in "
         f"that window, or at most {NEAR} steps off it (passed "
         f"{'never' if step is None else f'at step {step}'}; ours: at the end of training)",
         "induction heads form in the same window",
-        ours=float(best[-1]),
+        _ours(best[-1]),
+        "(attention)",
         holds=near and window.fall > FALL,
-        **_common("(attention)"),
     )
 
 
@@ -117,41 +117,41 @@ def _composes(training: Training) -> Finding:
     curve = training.composition[row]
     before, after = float(curve[window.start]), float(curve[window.end])
     earlier, other, later, head = training.circuit("2")
-    return Finding(
+    return Finding.measured(
         "k_composition",
         f"2 layers: keys of the induction head (L{later}H{head}) come to read what the "
         f"previous-token head (L{earlier}H{other}) writes. Their K-composition rises over the window "
         f"({_span(training, window)}: {before:.2f} to {after:.2f} above chance)",
         "induction heads are made by K-composition with a previous-token head",
-        ours=after - before,
+        _ours(after - before),
+        "(of at most 1)",
         holds=after > before and window.fall > FALL,
-        **_common("(of at most 1)"),
     )
 
 
 def _stays(training: Training) -> Finding:
     loss, _, _ = _of(training, "1")
     most = loss[np.abs(loss - CHANCE).argmax()]
-    return Finding(
+    return Finding.measured(
         "no_phase_change_1",
         f"1 layer: no phase change. The loss on the second copy stays within {FLAT} nats of chance, "
         f"ln {D_VOCAB} = {CHANCE:.2f} (farthest: {most:.2f}; at the end {loss[-1]:.2f})",
         "one-layer models have no phase change",
-        ours=float(most - CHANCE),
-        holds=bool(abs(most - CHANCE) <= FLAT),
-        **_common("nats from chance"),
+        _ours(most - CHANCE),
+        "nats from chance",
+        holds=abs(most - CHANCE) <= FLAT,
     )
 
 
 def _has_none(training: Training) -> Finding:
     _, best, _ = _of(training, "1")
-    return Finding(
+    return Finding.measured(
         "no_heads_1",
         f"1 layer: no induction heads. The best prefix matching stays below {IDLE}",
         "one-layer models cannot make them",
-        ours=float(np.nanmax(best)),
-        holds=bool(np.nanmax(best) < IDLE),
-        **_common("(attention)"),
+        _ours(np.nanmax(best)),
+        "(attention)",
+        holds=np.nanmax(best) < IDLE,
     )
 
 
@@ -163,14 +163,14 @@ def _smeared(training: Training) -> Finding:
     end = int(training.steps[-1])
     lead = (end if late is None else late) - (end if early is None else early)
     said = ["never" if step is None else f"at step {step}" for step in (early, late)]
-    return Finding(
+    return Finding.measured(
         "smeared_keys",
         "1 layer with smeared keys forms them, and earlier than 2 layers: it comes half way from "
         f"chance to where these end, to {level:.2f} nats on the second copy, {said[0]}; they do "
         f"{said[1]}",
         "with smeared keys one layer suffices, and the change comes earlier",
-        ours=float(lead),
+        _ours(lead),
+        "steps earlier",
         # Half way of a fall that did not happen tells nothing.
         holds=lead > 0 and CHANCE - float(plain[-1]) > FLAT,
-        **_common("steps earlier"),
     )

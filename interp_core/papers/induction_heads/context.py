@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from interp_core import bootstrap
 from interp_core.corpus import MANUAL
+from interp_core.estimates import Estimate, Resample
 from interp_core.papers.induction_heads.params import Heads, Removed, Sequences
 from interp_core.params import param, parameters
 from interp_core.results import Provenance, Result
@@ -76,15 +76,13 @@ class InContext(Result):
         return ends[1].mean(-1) - ends[0].mean(-1)
 
     @cached_property
-    def counts(self) -> np.ndarray:
-        """[draw, text] of the bootstrap over texts."""
-        return bootstrap.draws(self.losses.shape[1], self.params.seed) / self.losses.shape[1]
+    def resample(self) -> Resample:
+        """Of texts."""
+        return Resample(self.losses.shape[1], "texts", self.params.seed)
 
-    def score(self, condition: int, near: int = 0) -> tuple[float, float, float]:
-        """Return the mean score and the ends of its interval, nats."""
-        each = self.scores(near)[condition]
-        low, high = bootstrap.interval(self.counts @ each)
-        return float(each.mean()), float(low), float(high)
+    def score(self, condition: int, near: int = 0) -> Estimate:
+        """Return the mean score, nats."""
+        return self.resample.mean(self.scores(near)[condition])
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``context`` by position and condition; ``context_scores`` by condition."""
@@ -92,21 +90,12 @@ class InContext(Result):
         position = np.arange(1, losses.shape[-1] + 1)
         frames, rows = [], []
         for i, condition in enumerate(self.conditions):
-            ends = bootstrap.interval(self.counts @ losses[i])
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "position": position,
-                        "condition": condition,
-                        "loss": losses[i].mean(0),
-                        "low": ends[:, 0],
-                        "high": ends[:, 1],
-                    }
-                )
-            )
+            columns = self.resample.columns("loss", losses[i])
+            frames.append(pd.DataFrame({"position": position, "condition": condition, **columns}))
             for near in (0, NEAR):
-                mean, low, high = self.score(i, near)
-                rows.append((condition, self.early, self.late, near, mean, low, high))
+                score = self.score(i, near)
+                ends = (score.value, score.low, score.high)
+                rows.append((condition, self.early, self.late, near, *ends))
         names = ["condition", "early", "late", "averaged_over", "score", "low", "high"]
         return {
             "context": pd.concat(frames, ignore_index=True),
@@ -116,15 +105,15 @@ class InContext(Result):
     @property
     def summary(self) -> dict[str, Any]:
         """The score with its interval, whole and ablated."""
-        mean, low, high = self.score(0)
+        score = self.score(0)
         found: dict[str, Any] = {
-            "in_context_score": mean,
-            "in_context_score_low": low,
-            "in_context_score_high": high,
+            "in_context_score": score.value,
+            "in_context_score_low": score.low,
+            "in_context_score_high": score.high,
             "early": self.early,
             "late": self.late,
             "texts": self.losses.shape[1],
         }
         if self.heads:
-            found["ablated_score"] = self.score(1)[0]
+            found["ablated_score"] = self.score(1).value
         return found

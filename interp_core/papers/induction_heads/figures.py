@@ -8,20 +8,22 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from interp_core.papers.induction_heads.figures_parts import sequences
+from interp_core.papers.induction_heads.figures_parts import AXIS, sequences
 from interp_core.papers.induction_heads.heads import NAMES, Heads, Score
 from interp_core.papers.induction_heads.params import head_name
 from interp_core.plot import (
-    alt_text,
+    figure,
+    fit,
+    gradient,
     head_cells,
     loss_curves,
     scatter,
     shown_layers,
     side_labels,
     signed_ink,
+    strokes,
     theme,
     tip,
-    title,
 )
 
 _GLOSS: dict[Score, str] = {
@@ -38,7 +40,7 @@ _GLOSS: dict[Score, str] = {
 }
 """What the values of each score mean."""
 _SIGNED = ("copying", "logit_copying")
-_WIDTH, _NAMED = 700, 8
+_WIDTH, _COPY, _NAMED = 700, 60, 8
 
 
 def _head_table(heads: Heads) -> pd.DataFrame:
@@ -73,22 +75,20 @@ def _tips() -> list[alt.Tooltip]:
 
 def _score_colour(heads: Heads, score: Score, values: np.ndarray) -> tuple[alt.Color, np.ndarray]:
     """Return the colours of a score, and the ink that reads on each value's."""
-    name = NAMES[score].lower()
-    legend = {"orient": "right", "gradientLength": 200}
     if score in _SIGNED:
-        legend |= {"title": ["copying score", "(-1 to 1)"], "values": [-1, -0.5, 0, 0.5, 1]}
-        colour = alt.Color(f"{score}:Q", scale=theme.signed(1), legend=alt.Legend(**legend))
+        legend = gradient(["copying score", "(-1 to 1)"], values=[-1, -0.5, 0, 0.5, 1])
+        colour = alt.Color(f"{score}:Q", scale=theme.signed(1), legend=legend)
         return colour, signed_ink(values, 1)
     quantity = theme.QUANTITIES["probability"]
     if score == "entropy":
         end = float(np.ceil(np.log(heads.tokens.shape[1])))
         quantity = dataclasses.replace(theme.QUANTITIES["entropy"], domain=(0, end))
-        legend |= {"title": ["entropy", "(nats)"], "tickCount": 5}
+        legend = gradient(["entropy", "(nats)"], tickCount=5)
     else:
-        name = "prefix matching" if score == "prefix_matching" else "attention"
-        legend |= {"title": [name, "(share of attention)"] if name != "attention" else name}
-        legend |= {"values": [0, 0.2, 0.4, 0.6, 0.8, 1], "format": ".1f"}
-    colour = alt.Color(f"{score}:Q", scale=quantity.scale, legend=alt.Legend(**legend))
+        matching = ["prefix matching", "(share of attention)"]
+        name = matching if score == "prefix_matching" else "attention"
+        legend = gradient(name, values=[0, 0.2, 0.4, 0.6, 0.8, 1], format=".1f")
+    colour = alt.Color(f"{score}:Q", scale=quantity.scale, legend=legend)
     return colour, quantity.ink(values)
 
 
@@ -110,7 +110,8 @@ def head_grid(
     frame = frame.assign(ink=ink, number=numbers, outlined=frame["induction"])
     above, missing = len(heads.induction_heads), int(np.isnan(values).sum())
     text, gloss = NAMES[score], _GLOSS[score]
-    heading = title(
+    return figure(
+        head_cells(frame, colour, _tips(), layers, count, select=select),
         f"{text} of every head",
         gloss,
         f"Outlined: prefix matching above {heads.params.threshold:g}, {above} of "
@@ -123,8 +124,6 @@ def head_grid(
         f"Grey: {missing:,} heads that do not see back to the copy before." if missing else "",
         f"Showing the last {len(layers)} of {depth} layers." if len(layers) < depth else "",
     )
-    chart = head_cells(frame, colour, _tips(), layers, count, select=select)
-    return chart.properties(title=heading, description=alt_text(heading))
 
 
 def copy_losses(heads: Heads) -> alt.LayerChart:
@@ -134,18 +133,10 @@ def copy_losses(heads: Heads) -> alt.LayerChart:
     frame = frame.assign(name=frame["copy"].map("copy {}".format))
     names = [f"copy {copy}" for copy in range(1, last + 1)]
     means = heads.copy_losses.mean(0)
-    heading = title(
-        "Loss of each token, by its place in the copy",
-        f"Random tokens cannot be predicted at first ({means[0]:.1f} nats in copy 1); what repeats "
-        f"can ({means[-1]:.1f} in copy {last}).",
-        f"Bands: 95% intervals, {sequences(heads.params, len(heads.losses))}.",
-    )
     scale = alt.Scale(
         domain=names, scheme=alt.SchemeParams("plasma", extent=[0.25, 0.8]), type="ordinal"
     )
-    legend = alt.Legend(
-        title=None, orient="bottom", columns=8, symbolType="stroke", symbolSize=300, symbolOpacity=1
-    )
+    legend = strokes(names, 8, symbolOpacity=1)
     x = alt.X(
         "place:Q",
         title="place in the copy (0 = its first token)",
@@ -155,9 +146,16 @@ def copy_losses(heads: Heads) -> alt.LayerChart:
     curves = loss_curves(frame, x, alt.Color("name:N", sort=names, scale=scale, legend=legend))
     ends = frame[frame["copy"].isin([1, last])].groupby("copy").tail(1)
     y, base = curves.layer[1].encoding.y, alt.Chart(ends).encode(x=x)
-    _, labels = side_labels(base, ends, "name", (_WIDTH, 320), y)
-    return alt.layer(curves, labels).properties(
-        width=_WIDTH, height=320, title=heading, description=alt_text(heading)
+    width = fit(_WIDTH, AXIS + _COPY)
+    _, labels = side_labels(base, ends, "name", (width, 320), y)
+    return figure(
+        alt.layer(curves, labels),
+        "Loss of each token, by its place in the copy",
+        f"Random tokens cannot be predicted at first ({means[0]:.1f} nats in copy 1); what repeats "
+        f"can ({means[-1]:.1f} in copy {last}).",
+        f"Bands: 95% intervals, {sequences(heads.params, len(heads.losses))}.",
+        width=width,
+        height=320,
     )
 
 
@@ -172,8 +170,7 @@ def score_scatter(heads: Heads) -> alt.LayerChart:
     copy = int((induction["copying"] > 0).sum())
     named = induction.head(_NAMED)
     some = f", the {len(named)} best are named" if len(named) < len(induction) else ""
-    heading = title(
-        "Prefix matching against copying, of every head",
+    lines = (
         "Prefix matching: attention to what followed before. Copying, by eigenvalues of the "
         "weights: 1 raises the token read.",
         f"{copy} of {len(induction)} induction heads copy (score above 0){some}. {sequences(heads.params, len(heads.losses))}.",
@@ -194,7 +191,7 @@ def score_scatter(heads: Heads) -> alt.LayerChart:
         axis=alt.Axis(grid=True, tickCount=5),
     )
     chart = scatter(cut.assign(kind=kind), x, y, _tips(), named)
-    return chart.properties(title=heading, description=alt_text(heading))
+    return figure(chart, "Prefix matching against copying, of every head", *lines)
 
 
 def top_ten(heads: Heads, score: Score = "prefix_matching") -> pd.DataFrame:

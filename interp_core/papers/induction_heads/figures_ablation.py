@@ -6,12 +6,11 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from interp_core import bootstrap
 from interp_core.papers.induction_heads.ablation import Ablated
 from interp_core.papers.induction_heads.context import InContext
-from interp_core.papers.induction_heads.figures_parts import by_condition, sequences
+from interp_core.papers.induction_heads.figures_parts import AXIS, by_condition, sequences
 from interp_core.papers.induction_heads.params import head_name
-from interp_core.plot import alt_text, loss_curves, tip, title
+from interp_core.plot import figure, fit, loss_curves, tip
 
 _WIDTH, _NEAR, _NAMED = 700, 5, 5
 
@@ -27,8 +26,7 @@ def ablation_losses(result: Ablated) -> alt.LayerChart:
     end, tokens = int(frame["position"].max()), result.params.tokens
     starts = [end + 1 - tokens * k for k in range(1, result.params.repeats)][::-1]
     found = result.summary
-    heading = title(
-        f"Loss by position, without {_named_set(result)}",
+    lines = (
         f"On the last copy: {found['base_last_copy_loss']:.1f} nats whole, "
         f"{found['ablated_last_copy_loss']:.1f} without them; as many other heads of the same "
         f"layers cost {found['others_rise']:+.1f}.",
@@ -44,11 +42,13 @@ def ablation_losses(result: Ablated) -> alt.LayerChart:
     curves = loss_curves(frame, x, colour)
     names = [f"copy {copy}" for copy in range(2, len(starts) + 2)]
     rules = alt.Chart(pd.DataFrame({"position": starts, "copy": names})).encode(x=x)
-    return alt.layer(
+    chart = alt.layer(
         rules.mark_rule(strokeWidth=1, opacity=0.7),
         curves,
         rules.mark_text(align="left", dx=4, baseline="top").encode(y=alt.value(2), text="copy:N"),
-    ).properties(width=_WIDTH, height=320, title=heading, description=alt_text(heading))
+    )
+    heading = f"Loss by position, without {_named_set(result)}"
+    return figure(chart, heading, *lines, width=fit(_WIDTH, AXIS), height=320)
 
 
 def ablation_rises(result: Ablated) -> alt.LayerChart:
@@ -58,11 +58,10 @@ def ablation_rises(result: Ablated) -> alt.LayerChart:
     frame = frame.assign(row=["these heads", *draws]).sort_values(
         "rise", ascending=False, kind="stable"
     )
-    ratio, (low, high) = result.ratio
-    heading = title(
-        f"Rise of the last copy's loss without {_named_set(result)}, and without as many others",
-        f"Each draw: other heads of the same layers. These heads cost {ratio:.1f} times as much "
-        f"[{low:.1f}, {high:.1f}].",
+    ratio = result.ratio
+    lines = (
+        f"Each draw: other heads of the same layers. These heads cost {ratio.value:.1f} times as "
+        f"much [{ratio.low:.1f}, {ratio.high:.1f}].",
         f"Bars: 95% intervals, {sequences(result.params, len(result.base))}; {len(draws)} draws.",
     )
     ends = [min(0.0, frame["low"].min()), max(0.0, frame["high"].max())]
@@ -84,13 +83,15 @@ def ablation_rises(result: Ablated) -> alt.LayerChart:
             tip("high", "to", "+.2f"),
         ],
     )
-    return alt.layer(
+    chart = alt.layer(
         alt.Chart(pd.DataFrame({"rise": [0]})).mark_rule(strokeWidth=1).encode(x="rise:Q"),
         base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q"),
         base.mark_point(size=70, filled=True, opacity=1).encode(x=x),
-    ).properties(
-        width=_WIDTH - 60, height=alt.Step(22), title=heading, description=alt_text(heading)
     )
+    heading = (
+        f"Rise of the last copy's loss without {_named_set(result)}, and without as many others"
+    )
+    return figure(chart, heading, *lines, width=fit(_WIDTH - 60, 110), height=alt.Step(22))
 
 
 def context_losses(result: InContext) -> alt.LayerChart:
@@ -103,14 +104,13 @@ def context_losses(result: InContext) -> alt.LayerChart:
         total = np.pad(each.astype(float).cumsum(-1), ((0, 0), (1, 0)))
         low, high = np.maximum(position - 1 - _NEAR, 0), np.minimum(position + _NEAR, length)
         means = (total[:, high] - total[:, low]) / (high - low)
-        ends = bootstrap.interval(result.counts @ means)
-        columns = {"loss": means.mean(0), "low": ends[:, 0], "high": ends[:, 1]}
+        columns = result.resample.columns("loss", means)
         parts.append(pd.DataFrame({"position": position, "condition": condition, **columns}))
     frame, colour = by_condition(pd.concat(parts, ignore_index=True))
-    scores = ["{:+.2f} [{:+.2f}, {:+.2f}]".format(*result.score(i)) for i in range(len(losses))]
+    found = [result.score(i) for i in range(len(losses))]
+    scores = [f"{each.value:+.2f} [{each.low:+.2f}, {each.high:+.2f}]" for each in found]
     without = f"; {scores[1]} without {len(result.heads)} heads" if len(scores) > 1 else ""
-    heading = title(
-        "Loss by position in a text",
+    lines = (
         f"In-context learning score, loss of token {result.late} less that of token "
         f"{result.early}: {scores[0]} nats{without}.",
         f"Means over {_NEAR} positions on either side. Bands: 95% intervals, n = {texts} texts.",
@@ -123,11 +123,17 @@ def context_losses(result: InContext) -> alt.LayerChart:
     )
     rules = pd.DataFrame({"position": [result.early, result.late]})
     at = alt.Chart(rules.assign(name="token " + rules["position"].astype(str))).encode(x=x)
-    return alt.layer(
+    chart = alt.layer(
         at.mark_rule(strokeDash=[4, 3]),
         loss_curves(frame, x, colour),
-        at.mark_text(align="right", dx=-4, baseline="top").encode(y=alt.value(2), text="name:N"),
-    ).properties(width=_WIDTH, height=320, title=heading, description=alt_text(heading))
+        *[
+            at.transform_filter(f"datum.position == {position}")
+            .mark_text(align=align, dx=dx, baseline="top")
+            .encode(y=alt.value(2), text="name:N")
+            for position, align, dx in ((result.early, "left", 4), (result.late, "right", -4))
+        ],
+    )
+    return figure(chart, "Loss by position in a text", *lines, width=fit(_WIDTH, AXIS), height=320)
 
 
 def sentence(result: Ablated) -> str:

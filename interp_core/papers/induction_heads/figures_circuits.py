@@ -10,22 +10,26 @@ from interp_core.papers.induction_heads.circuits import Circuits
 from interp_core.papers.induction_heads.params import head_name
 from interp_core.plot import (
     PICK,
-    alt_text,
+    across,
+    beside,
+    figure,
+    gradient,
     head_cells,
+    legend,
     scatter,
     shown_layers,
     signed_ink,
     small,
     theme,
     tip,
-    title,
     top_of,
 )
 
 _PAIRS = 20
 _NAMED = 5
 _KINDS = {"q": "Queries", "k": "Keys", "v": "Values"}
-_WIDTH = 700
+_NAMES = 120
+"""Room of the names of pairs, in pixels."""
 
 
 def _settings(result: Circuits) -> str:
@@ -67,16 +71,13 @@ def paths(result: Circuits) -> alt.LayerChart:
         outlined=frame["sends"],
     )
     sender = head_name(*result.sender)
-    heading = title(
-        f"Drop of {receiver}'s prefix matching when its keys are read without one earlier head",
+    lines = (
         f"Outlined: {sender}, without which it drops most. Only what {receiver}'s keys read is "
         "changed, nothing else.",
         f"Ring: {receiver} itself; later heads cannot feed it. {_settings(result)}",
         _last(within, layers),
     )
-    legend = alt.Legend(
-        orient="right", gradientLength=200, title=["drop of prefix", "matching (attention)"]
-    )
+    legend = gradient(["drop of prefix", "matching (attention)"])
     colour = alt.Color("drop:Q", scale=theme.signed(bound), legend=legend)
     cells = head_cells(frame, colour, _path_tips(), within, heads)
     own = pd.DataFrame(
@@ -90,9 +91,11 @@ def paths(result: Circuits) -> alt.LayerChart:
     # Nothing else stands in its row.
     right = result.receiver[1] >= heads / 2
     name = ring.mark_text(align="right" if right else "left", dx=-12 if right else 12)
-    return alt.layer(cells, ring, name.encode(text="name:N")).properties(
-        width=cells.width, height=cells.height, title=heading, description=alt_text(heading)
+    chart = alt.layer(cells, ring, name.encode(text="name:N"))
+    heading = (
+        f"Drop of {receiver}'s prefix matching when its keys are read without one earlier head"
     )
+    return figure(chart, heading, *lines, width=cells.width, height=cells.height)
 
 
 def _last(within: range, layers: int) -> str:
@@ -110,8 +113,7 @@ def path_scatter(result: Circuits) -> alt.LayerChart:
     kinds = ["other earlier heads", "previous-token heads (attention above 0.5)"]
     looks = frame["previous_token"] > 0.5
     frame = frame.assign(kind=pd.Categorical(np.where(looks, kinds[1], kinds[0]), kinds))
-    heading = title(
-        f"Attention to the previous token, against the drop of {receiver}'s prefix matching",
+    lines = (
         f"A head far to the right and high up is what {receiver}'s keys need: one that looks at "
         "the previous token.",
         f"The largest drops are named. {_settings(result)}",
@@ -131,7 +133,8 @@ def path_scatter(result: Circuits) -> alt.LayerChart:
         axis=alt.Axis(grid=True, tickCount=6),
     )
     chart = scatter(frame, x, y, _path_tips(), named)
-    return chart.properties(title=heading, description=alt_text(heading))
+    heading = f"Attention to the previous token, against the drop of {receiver}'s prefix matching"
+    return figure(chart, heading, *lines)
 
 
 def composition(result: Circuits) -> alt.HConcatChart:
@@ -150,13 +153,17 @@ def composition(result: Circuits) -> alt.HConcatChart:
     )
     top = top_of(frame["composition"])
     present = [kind for kind in _KINDS if kind in set(frame["kind"])]
+    columns, width = across(len(present), 150, _NAMES)
     panels = [
-        _bars(frame[frame["kind"] == kind], kinds, top).properties(title=small(_KINDS[kind]))
+        _bars(frame[frame["kind"] == kind], kinds, top).properties(
+            width=width, title=small(_KINDS[kind])
+        )
         for kind in present
     ]
     sender, receiver, rank = head_name(*result.sender), head_name(*result.receiver), result.rank()
     before = int(np.isfinite(result.drop.mean(0)).sum())
-    heading = title(
+    return figure(
+        beside(panels, columns, spacing=26),
         f"The {_PAIRS} pairs of heads that compose most, by what the later head reads",
         "Bars: size of the heads' product over the product of their sizes, less random matrices'.",
         f"{sender} → {receiver} through keys: {result.composition[(1, *result.sender, *result.receiver)]:+.3f}, "
@@ -164,13 +171,10 @@ def composition(result: Circuits) -> alt.HConcatChart:
         if rank
         else "Queries and keys are normalised in this model, so only values have a product.",
     )
-    chart = alt.hconcat(*panels, spacing=26).resolve_scale(color="shared")
-    return chart.properties(title=heading, description=alt_text(heading))
 
 
 def _bars(frame: pd.DataFrame, kinds: list[str], top: float) -> alt.Chart:
     """Return the pairs of one kind, the strongest on top."""
-    legend = alt.Legend(title=None, orient="bottom", symbolType="square")
     colours = [PICK, theme.CATEGORIES[4]]
     axis = alt.Axis(ticks=False, domain=False, labelOverlap=False)
     return (
@@ -186,10 +190,12 @@ def _bars(frame: pd.DataFrame, kinds: list[str], top: float) -> alt.Chart:
             y=alt.Y(
                 "pair:N", title=None, scale=alt.Scale(domain=frame["pair"].tolist()), axis=axis
             ),
-            color=alt.Color("into:N", legend=legend).scale(domain=kinds, range=colours),
+            color=alt.Color("into:N", legend=legend(kinds, 2, symbolType="square")).scale(
+                domain=kinds, range=colours
+            ),
             tooltip=[alt.Tooltip("pair:N", title="pair"), tip("composition", "score", "+.3f")],
         )
-        .properties(width=150, height=alt.Step(18))
+        .properties(height=alt.Step(18))
     )
 
 

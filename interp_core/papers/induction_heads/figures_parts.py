@@ -6,7 +6,10 @@ import altair as alt
 import pandas as pd
 
 from interp_core.papers.induction_heads.params import Sequences
-from interp_core.plot import theme
+from interp_core.plot import legend, theme
+
+AXIS = 60
+"""Room of a vertical axis with its title, in pixels."""
 
 CONDITIONS = {
     "none": ("whole model", theme.CATEGORIES[0]),
@@ -26,9 +29,7 @@ def by_condition(frame: pd.DataFrame) -> tuple[pd.DataFrame, alt.Color]:
     """Return a frame with a ``name`` for each condition, and the colours of these."""
     there = [condition for condition in CONDITIONS if condition in set(frame["condition"])]
     names, colours = zip(*[CONDITIONS[condition] for condition in there], strict=True)
-    legend = alt.Legend(
-        title=None, orient="bottom", columns=3, symbolType="stroke", symbolOpacity=1
-    )
-    colour = alt.Color("name:N", legend=legend).scale(domain=[*names], range=[*colours])
+    key = legend(names, 3, symbolType="stroke", symbolOpacity=1)
+    colour = alt.Color("name:N", legend=key).scale(domain=[*names], range=[*colours])
     called = {condition: name for condition, (name, _) in CONDITIONS.items()}
     return frame.assign(name=frame["condition"].map(called).astype(object)), colour

@@ -6,9 +6,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from interp_core.papers.induction_heads.params import head_name
 from interp_core.papers.induction_heads.toys import TOYS, Toy
 from interp_core.papers.induction_heads.training import Training
-from interp_core.plot import alt_text, small, theme, tip, title
+from interp_core.plot import across, below, beside, figure, fit, small, strokes, theme, tip
 
 _COLOURS = dict(zip(TOYS.values(), theme.CATEGORIES, strict=False))
 _SIGNS = {
@@ -21,7 +22,9 @@ _SIGNS = {
         "share of norm",
     ),
 }
-_WIDTH, _PANEL, _CELL, _SMALL = 640, 96, 34, 6
+_WIDTH, _AXIS, _PANEL, _CELL, _SMALL = 640, 70, 96, 34, 6
+_STEP = 30
+"""Room of a step's number beside the plot, in pixels."""
 _ROOM = (0.09, 0.06)
 """Width and height that a step's number takes, as shares of the figure."""
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -42,8 +45,7 @@ def _named(training: Training, frame: str) -> pd.DataFrame:
 
 def _colour(training: Training) -> alt.Color:
     names = [TOYS[model] for model in training.models]
-    legend = alt.Legend(title=None, orient="bottom", columns=4, symbolType="stroke", symbolSize=300)
-    return alt.Color("name:N", legend=legend).scale(
+    return alt.Color("name:N", legend=strokes(names, 4)).scale(
         domain=names, range=[_COLOURS[name] for name in names]
     )
 
@@ -62,14 +64,13 @@ def phase(training: Training, step: int | None = None) -> alt.VConcatChart:
         sign for sign in _SIGNS if sign != "k_composition" or {"2", "3"} & set(training.models)
     ]
     panels = [_sign(training, frame, sign, step, last=sign == signs[-1]) for sign in signs]
-    heading = title(
+    return figure(
+        alt.vconcat(*panels, spacing=12).resolve_scale(color="shared"),
         "Signs of a phase change, by training step",
         "In the paper the first three change together, as induction heads form; without these they "
         "hardly move.",
         f"Dotted: chance loss, ln 64. One run of each model, seed {training.params.seed}.",
     )
-    chart = alt.vconcat(*panels, spacing=12).resolve_scale(color="shared")
-    return chart.properties(title=heading, description=alt_text(heading))
 
 
 def _sign(
@@ -103,7 +104,9 @@ def _sign(
     if step is not None:
         at = pd.DataFrame({"step": [int(training.steps[nearest(training, step)])]})
         layers.append(alt.Chart(at).mark_rule(strokeWidth=1.5).encode(x="step:Q"))
-    return alt.layer(*layers).properties(width=_WIDTH, height=_PANEL, title=small(name))
+    return alt.layer(*layers).properties(
+        width=(width := fit(_WIDTH, _AXIS)), height=_PANEL, title=small(name, width)
+    )
 
 
 def patterns_at(training: Training, toy: Toy = "2", step: int | None = None) -> alt.ConcatChart:
@@ -128,8 +131,7 @@ def patterns_at(training: Training, toy: Toy = "2", step: int | None = None) -> 
         for layer in reversed(range(depth))
         for head in range(patterns.shape[1])
     ]
-    heading = title(
-        f"Attention patterns after {training.steps[at]:,} steps: {TOYS[toy]}",
+    lines = (
         f"{n // 2} random tokens, A to {letters[-1]}, that stand there twice.",
         "An induction head looks, in the second copy, from each token to the one after its first "
         "occurrence:",
@@ -139,9 +141,8 @@ def patterns_at(training: Training, toy: Toy = "2", step: int | None = None) -> 
     chart = alt.concat(
         *panels, columns=patterns.shape[1], bounds="flush", spacing={"row": 34, "column": 14}
     )
-    return chart.resolve_scale(color="shared").properties(
-        title=heading, description=alt_text(heading)
-    )
+    heading = f"Attention patterns after {training.steps[at]:,} steps: {TOYS[toy]}"
+    return figure(chart.resolve_scale(color="shared"), heading, *lines)
 
 
 def _pattern(
@@ -156,9 +157,7 @@ def _pattern(
         ticks=False,
         domain=False,
     )
-    legend = alt.Legend(
-        orient="bottom", direction="horizontal", gradientLength=200, title="attention", format="%"
-    )
+    size = n * int(np.clip(fit(4 * n * _SMALL, _AXIS + 42) / 4 / n, 2, _SMALL))
     scale = alt.Scale(domain=[0, 1], scheme="viridis", nice=False)
     return (
         alt.Chart(frame.assign(attention=np.round(values / 255, 3)))
@@ -166,14 +165,14 @@ def _pattern(
         .encode(
             x=alt.X("key:O", title="key" if layer == 0 else None, axis=axis if not layer else None),
             y=alt.Y("query:O", title=None if head else "query", axis=None if head else axis),
-            color=alt.Color("attention:Q", scale=scale, legend=legend),
+            color=alt.Color("attention:Q", scale=scale, legend=below("attention", format="%")),
             tooltip=[
                 alt.Tooltip("at:N", title="from"),
                 alt.Tooltip("to:N", title="to"),
                 tip("attention", "attention", ".0%"),
             ],
         )
-        .properties(width=_SMALL * n, height=_SMALL * n, title=small(f"layer {layer}, head {head}"))
+        .properties(width=size, height=size, title=small(head_name(layer, head)))
     )
 
 
@@ -191,21 +190,18 @@ def heads_at(training: Training, step: int | None = None) -> alt.HConcatChart:
         ).properties(title=small(TOYS[model]))
         for model in training.models
     ]
-    heading = title(
+    columns, _ = across(len(panels), 4 * _CELL, 44, gap=22)
+    return figure(
+        beside(panels, columns, spacing=22),
         f"Prefix matching of every head after {at:,} steps",
         "Attention from a token of the second copy to the one after its first occurrence, mean over "
         "random segments of 32 tokens.",
     )
-    chart = alt.hconcat(*panels, spacing=22).resolve_scale(color="shared")
-    return chart.properties(title=heading, description=alt_text(heading))
 
 
 def _heads(frame: pd.DataFrame, layers: int, first: bool) -> alt.LayerChart:
     """Return one model's heads by layer, the first layer at the bottom, in room for ``layers``."""
     bare = alt.Axis(labelAngle=0, ticks=False, domain=False)
-    legend = alt.Legend(
-        orient="bottom", direction="horizontal", gradientLength=200, title="prefix matching"
-    )
     order = alt.Scale(domain=list(reversed(range(layers))))
     base = alt.Chart(frame).encode(
         x=alt.X("head:O", title="head", axis=bare),
@@ -218,7 +214,7 @@ def _heads(frame: pd.DataFrame, layers: int, first: bool) -> alt.LayerChart:
     )
     scale = theme.QUANTITIES["probability"].scale
     cells = base.mark_rect().encode(
-        color=alt.Color("prefix_matching:Q", scale=scale, legend=legend)
+        color=alt.Color("prefix_matching:Q", scale=scale, legend=below("prefix matching"))
     )
     numbers = base.mark_text(fontSize=11, color=alt.ExprRef("datum.ink")).encode(
         text=alt.Text("prefix_matching:Q", format=".2f")
@@ -234,8 +230,7 @@ def components(training: Training, step: int | None = None) -> alt.LayerChart:
     frame, share = _named(training, "components"), training.components[1]
     at = None if step is None else training.steps[nearest(training, step)]
     frame = frame.assign(named=_apart(frame), now=frame["step"] == at)
-    heading = title(
-        "Per-token losses over training: two principal components",
+    lines = (
         f"Of the losses on the same {training.token_loss.shape[-1]} held-out tokens, all models "
         "together; numbers are training steps.",
         "A path turns where training begins to improve other tokens than before."
@@ -253,7 +248,7 @@ def components(training: Training, step: int | None = None) -> alt.LayerChart:
         tooltip=[*_common(training), tip("pc1", "component 1"), tip("pc2", "component 2")],
     )
     coloured = base.encode(color=_colour(training))
-    return alt.layer(
+    chart = alt.layer(
         coloured.mark_line(strokeWidth=1.8, strokeJoin="round").encode(order="step:Q"),
         coloured.mark_point(size=16, filled=True, opacity=1),
         coloured.transform_filter("datum.named").mark_point(size=70, filled=True, opacity=1),
@@ -261,7 +256,9 @@ def components(training: Training, step: int | None = None) -> alt.LayerChart:
         base.transform_filter("datum.named")
         .mark_text(dx=8, dy=-8, align="left")
         .encode(text=alt.Text("step:Q", format=",d")),
-    ).properties(width=_WIDTH, height=400, title=heading, description=alt_text(heading))
+    )
+    heading = "Per-token losses over training: two principal components"
+    return figure(chart, heading, *lines, width=fit(_WIDTH, _AXIS + _STEP), height=400)
 
 
 def _apart(frame: pd.DataFrame) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from interp_core import bootstrap
+from interp_core.estimates import Resample
 from interp_core.papers.induction_heads.params import SCORES, Sequences, Threshold, head_name
 from interp_core.params import View, param, parameters
 from interp_core.results import Provenance, Result
@@ -115,7 +115,7 @@ class Heads(Result):
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``heads`` by layer and head; ``losses`` by position and copy."""
-        losses = loss_table({"none": self.losses}, self.counts, self.params)
+        losses = loss_table({"none": self.losses}, self.resample, self.params)
         return {"heads": self._heads(), "losses": losses}
 
     def _heads(self) -> pd.DataFrame:
@@ -137,9 +137,9 @@ class Heads(Result):
         )
 
     @cached_property
-    def counts(self) -> np.ndarray:
-        """[draw, sequence] of the bootstrap over sequences."""
-        return bootstrap.draws(len(self.tokens), self.params.seed) / len(self.tokens)
+    def resample(self) -> Resample:
+        """Of sequences."""
+        return Resample(len(self.tokens), "sequences", self.params.seed)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -166,17 +166,16 @@ def ranking(score: np.ndarray) -> list[tuple[int, int]]:
 
 
 def loss_table(
-    conditions: dict[str, np.ndarray], counts: np.ndarray, params: Sequences
+    conditions: dict[str, np.ndarray], resample: Resample, params: Sequences
 ) -> pd.DataFrame:
     """Return losses [sequence, pos - 1] by condition as a table of means with their intervals.
 
-    ``counts`` [draw, sequence] are shares of the bootstrap. Copies count from 1, places from 0.
+    Copies count from 1, places from 0.
     """
     frames = []
     for condition, losses in conditions.items():
         position = np.arange(1, losses.shape[1] + 1)
         first = losses.shape[1] + 1 - params.tokens * params.repeats
-        ends = bootstrap.interval(counts @ losses)
         frames.append(
             pd.DataFrame(
                 {
@@ -184,9 +183,7 @@ def loss_table(
                     "copy": 1 + (position - first) // params.tokens,
                     "place": (position - first) % params.tokens,
                     "condition": condition,
-                    "loss": losses.mean(0),
-                    "low": ends[:, 0],
-                    "high": ends[:, 1],
+                    **resample.columns("loss", losses),
                 }
             )
         )

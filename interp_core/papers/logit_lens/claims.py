@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from interp_core import bootstrap
+from interp_core.estimates import Estimate, Resample
 from interp_core.results import Finding
 
 _MIDDLE, _LAST_THIRD, _NEAR_END, _DEEP = 1 / 2, 2 / 3, 25 / 30, 28 / 30
@@ -33,8 +32,8 @@ class Measured:
     """Largest difference between the last readout and the model's own output, nats."""
     attribution_gap: float
     """Largest difference between summed attributions and the logit."""
-    counts: np.ndarray
-    """[draw, prompt] of the bootstrap."""
+    resample: Resample
+    """Of prompts."""
     n_positions: int
 
 
@@ -48,34 +47,28 @@ def _at(m: Measured, depth: float) -> int:
     return int(np.ceil(depth * (len(m.layers) - 1)))
 
 
-def _estimate(m: Measured, row: np.ndarray) -> dict[str, Any]:
+def _estimate(m: Measured, row: np.ndarray) -> Estimate:
     value, low, high = (float(x) for x in row)
-    return {"ours": value, "ci": (low, high), "n": m.n_positions, "of": "positions"}
+    return Estimate(value, m.n_positions, "positions", low, high)
 
 
 def _identities(m: Measured) -> tuple[Finding, ...]:
-    common: dict[str, Any] = {
-        "paper": "by definition",
-        "ci": None,
-        "n": m.n_positions,
-        "of": "positions",
-    }
     return (
-        Finding(
+        Finding.measured(
             "last_row",
             "The last layer's readout is the model's own output (gap below 0.001)",
-            ours=m.output_gap,
-            unit="nats at most",
+            "by definition",
+            Estimate(m.output_gap, m.n_positions, "positions"),
+            "nats at most",
             holds=m.output_gap < 1e-3,
-            **common,
         ),
-        Finding(
+        Finding.measured(
             "attribution_sums",
             "Direct attributions add up to the logit (gap below 0.01)",
-            ours=m.attribution_gap,
-            unit="logits at most",
+            "by definition",
+            Estimate(m.attribution_gap, m.n_positions, "positions"),
+            "logits at most",
             holds=m.attribution_gap < 1e-2,
-            **common,
         ),
     )
 
@@ -83,21 +76,21 @@ def _identities(m: Measured) -> tuple[Finding, ...]:
 def _inputs(m: Measured) -> tuple[Finding, ...]:
     loudest = 1 + int(m.input_share[1:, 0].argmax())
     return (
-        Finding(
+        Finding.measured(
             "embedding_is_input",
             "The embedding reads as the input token (at least 60%)",
             "the input layer looks like the input",
-            unit="share",
-            holds=bool(m.input_share[0, 0] >= 0.6),
-            **_estimate(m, m.input_share[0]),
+            _estimate(m, m.input_share[0]),
+            "share",
+            holds=m.input_share[0, 0] >= 0.6,
         ),
-        Finding(
+        Finding.measured(
             "input_discarded",
             f"No block reads as the input token (at most 15%; the most is layer {m.layers[loudest]})",
             "the input is gone after the first layer",
-            unit="share",
-            holds=bool(m.input_share[loudest, 0] <= 0.15),
-            **_estimate(m, m.input_share[loudest]),
+            _estimate(m, m.input_share[loudest]),
+            "share",
+            holds=m.input_share[loudest, 0] <= 0.15,
         ),
     )
 
@@ -108,13 +101,13 @@ def _convergence(m: Measured) -> tuple[Finding, ...]:
         *_ranks(m),
         _monotone(m, "kl_monotone", 1),
         _monotone(m, "kl_late", _at(m, _LAST_THIRD)),
-        Finding(
+        Finding.measured(
             "agreement_late",
             f"By layer {m.layers[deep]} the readout agrees with the output (at least 45%)",
             "late layers hold better guesses",
-            unit="share",
-            holds=bool(m.agreement[deep, 0] >= 0.45),
-            **_estimate(m, m.agreement[deep]),
+            _estimate(m, m.agreement[deep]),
+            "share",
+            holds=m.agreement[deep, 0] >= 0.45,
         ),
     )
 
@@ -125,22 +118,22 @@ def _ranks(m: Measured) -> tuple[Finding, ...]:
     settles = bool(np.diff(rank[1:]).max() <= 3 and (rank[near_end:] <= 5).all())
     unit = "(0 is the likeliest)"
     return (
-        Finding(
+        Finding.measured(
             "rank_falls",
             "The final token's median rank never rises by more than 3, and is at most 5 "
             f"from layer {m.layers[near_end]} on",
             "ranks fall through the layers",
-            unit=unit,
+            _estimate(m, m.median_rank[near_end]),
+            unit,
             holds=settles,
-            **_estimate(m, m.median_rank[near_end]),
         ),
-        Finding(
+        Finding.measured(
             "rank_middle",
             f"Half-way, at layer {m.layers[middle]}, the median rank is at most 5 already",
             "ranks collapse by the middle of the network",
-            unit=unit,
-            holds=bool(rank[middle] <= 5),
-            **_estimate(m, m.median_rank[middle]),
+            _estimate(m, m.median_rank[middle]),
+            unit,
+            holds=rank[middle] <= 5,
         ),
     )
 
@@ -150,30 +143,24 @@ def _monotone(m: Measured, name: str, start: int) -> Finding:
     steps = m.kl_step[start:]
     worst = int(steps[:, 0].argmax())
     first, second = m.layers[start + worst], m.layers[start + worst + 1]
-    return Finding(
+    return Finding.measured(
         name,
         f"From layer {m.layers[start]} on, KL(final || layer) shows no rise whose interval is "
         f"above 0 (largest step: layer {first} to {second})",
         "smooth convergence to the final distribution",
-        unit="nats",
-        holds=bool((steps[:, 1] <= 0).all()),
-        **_estimate(m, steps[worst]),
+        _estimate(m, steps[worst]),
+        "nats",
+        holds=(steps[:, 1] <= 0).all(),
     )
 
 
 def _crystallisation(m: Measured) -> Finding:
-    settled = m.crystallisation
-    resampled = (m.counts @ settled) / m.counts.sum(1)
-    low, high = (float(x) for x in bootstrap.interval(resampled))
-    bound = m.layers[_at(m, _LAST_THIRD)]
-    return Finding(
+    settled, bound = m.resample.mean(m.crystallisation), m.layers[_at(m, _LAST_THIRD)]
+    return Finding.measured(
         "crystallisation",
         f"The prompt's next token settles in the last third of the layers (from {bound} on)",
         "guesses are refined late",
-        ours=float(settled.mean()),
-        unit="(mean layer)",
-        ci=(low, high),
-        holds=bool(settled.mean() >= bound),
-        n=len(settled),
-        of="prompts",
+        settled,
+        "(mean layer)",
+        holds=settled.value >= bound,
     )

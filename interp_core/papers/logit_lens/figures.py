@@ -10,9 +10,19 @@ import pandas as pd
 
 from interp_core.papers.logit_lens.lens import LogitLens
 from interp_core.papers.logit_lens.params import FINAL
-from interp_core.plot import alt_text, layer_axis, points, rank_axis, shown, theme, title
+from interp_core.plot import (
+    figure,
+    fit,
+    layer_axis,
+    legend,
+    points,
+    rank_axis,
+    shown,
+    theme,
+)
 
-_WIDTH, _ROW = 640, 20
+_WIDTH, AXIS, _ROW = 640, 80, 20
+"""Width of a plot, room of its vertical axis, height of a row, in pixels."""
 _DASHES = [[1, 0], [6, 3], [2, 2]]
 
 
@@ -27,22 +37,17 @@ def trajectories(
     names = list(dict.fromkeys(frame["target"]))
     colours = [theme.CATEGORIES[n % len(theme.CATEGORIES)] for n in range(len(names))]
     dashes = [_DASHES[n % len(_DASHES)] for n in range(len(names))]
-    legend = alt.Legend(title=None, orient="top", columns=2, symbolType="stroke", symbolSize=500)
+    key = legend(names, 2, "top", symbolType="stroke", symbolSize=500)
     axis = alt.Axis(grid=True, format="%")
     likely = alt.Y("probability:Q", title="probability", scale=alt.Scale(domain=[0, 1]), axis=axis)
-    heading = title(
-        f"{scale.capitalize()} of the tracked tokens over layers",
-        f"At position {position}, after {_quoted(result.tokens[position])}."
-        + _settled(result, position),
-    )
-    return (
-        alt.Chart(frame, title=heading, width=_WIDTH, height=280, description=alt_text(heading))
+    chart = (
+        alt.Chart(frame)
         .mark_line(point=points(), strokeWidth=2.2)
         .encode(
             x=layer_axis(result.layers),
             y=rank_axis("rank:Q") if scale == "rank" else likely,
-            color=alt.Color("target:N", legend=legend).scale(domain=names, range=colours),
-            strokeDash=alt.StrokeDash("target:N", legend=legend).scale(domain=names, range=dashes),
+            color=alt.Color("target:N", legend=key).scale(domain=names, range=colours),
+            strokeDash=alt.StrokeDash("target:N", legend=key).scale(domain=names, range=dashes),
             tooltip=[
                 alt.Tooltip("target:N", title="token"),
                 alt.Tooltip("layer:Q"),
@@ -50,6 +55,14 @@ def trajectories(
                 alt.Tooltip("rank:Q", format=",d"),
             ],
         )
+    )
+    return figure(
+        chart,
+        f"{scale.capitalize()} of the tracked tokens over layers",
+        f"At position {position}, after {_quoted(result.tokens[position])}."
+        + _settled(result, position),
+        width=fit(_WIDTH, AXIS),
+        height=280,
     )
 
 
@@ -107,16 +120,11 @@ def attribution(
     frame = frame.assign(row=rows, token=frame["token"].map(shown), paired=paired)
     present = [name for name in theme.COMPONENTS if name in set(frame["component"])]
     colours = alt.Scale(domain=present, range=[theme.COMPONENTS[name] for name in present])
-    heading = title(
-        f"Direct logit attribution to {token} over layers",
-        f"At position {position}, after {_quoted(result.tokens[position])}. "
-        f"The bars add up to its logit, {frame['logit'].sum():.2f}; bars to the left lower it.",
-    )
     axis = alt.Axis(grid=True, format="~r", tickCount=8)
     base = alt.Chart(frame).encode(
         x=alt.X("logit:Q", title="contribution (logits)", axis=axis),
         y=alt.Y("row:N", title="layer", scale=alt.Scale(domain=list(rows.unique()[::-1]))),
-        color=alt.Color("component:N", scale=colours, legend=alt.Legend(title=None, orient="top")),
+        color=alt.Color("component:N", scale=colours, legend=legend(present, 4, "top")),
         tooltip=[
             alt.Tooltip("component:N"),
             alt.Tooltip("row:N", title="layer"),
@@ -125,11 +133,18 @@ def attribution(
         ],
     )
     lane = alt.YOffset("component:N", scale=alt.Scale(domain=["MLP", "attention"]))
-    height = alt.Step(_ROW, **{"for": "position"})
-    return alt.layer(
+    chart = alt.layer(
         base.transform_filter("datum.paired").mark_bar().encode(yOffset=lane),
         base.transform_filter("!datum.paired").mark_bar(),
-    ).properties(width=_WIDTH, height=height, title=heading, description=alt_text(heading))
+    )
+    return figure(
+        chart,
+        f"Direct logit attribution to {token} over layers",
+        f"At position {position}, after {_quoted(result.tokens[position])}. "
+        f"The bars add up to its logit, {frame['logit'].sum():.2f}; bars to the left lower it.",
+        width=fit(_WIDTH, AXIS),
+        height=alt.Step(_ROW, **{"for": "position"}),
+    )
 
 
 def top_tokens(

@@ -10,12 +10,24 @@ import numpy as np
 import pandas as pd
 
 from interp_core.papers.logit_lens.lens import LogitLens
-from interp_core.plot import alt_text, columns, font, layer_name, shown, theme, title
+from interp_core.plot import (
+    columns,
+    figure,
+    fit,
+    font,
+    gradient,
+    layer_name,
+    narrow,
+    shown,
+    theme,
+)
 
 Colour = Literal["probability", "entropy", "kl", "rank", "cross_entropy"]
 
 _ROOM, _NARROW, _LONG = 620, 28, 96
 """Width that the columns share, of the narrowest, and up to which none gives way, in pixels."""
+_AXIS = 95
+"""Room of the names of layers, in pixels."""
 _SIDE, _GAP, _COMPACT = 9, 2, 15
 """Room beside a token, for its dot; between columns; width of a column without tokens."""
 _DEEP = 150
@@ -44,15 +56,34 @@ _COLOURED = {
 def window(result: LogitLens) -> tuple[slice, bool]:
     """Return the positions that the grid has room for, and whether their tokens fit in the cells.
 
-    Where they do not, cells are narrow and without text; where even those are too many, the last
-    positions are shown.
+    Where they do not, cells are narrow and without text. Where there are more than fit, the last
+    positions are shown; a phone has room for a few.
     """
     cells = len(result.layers)
     marks = cells + _agrees(result).sum(0) + _hits(result).sum(0)
     if (marks + cells).sum() <= theme.MAX_MARKS:
-        return slice(None), True
+        return slice(-_whole(result) if narrow() else None, None), True
     fits = int((np.cumsum(marks[::-1]) <= theme.MAX_MARKS).sum())
     return slice(-max(fits, 1), None), False
+
+
+def _whole(result: LogitLens) -> int:
+    """Return how many of the last columns the room holds with their tokens whole; at least one."""
+    tops = [[shown(result.vocabulary[i]) for i in column] for column in result.top_ids[:, :, 0].T]
+    inputs = [shown(result.tokens[p]) for p in result.positions]
+    needs = [
+        max(_NARROW, _name_room(name), *map(_cell_room, column))
+        for name, column in zip(inputs, tops, strict=True)
+    ]
+    return max(1, int((np.cumsum(needs[::-1]) <= fit(_ROOM, _AXIS)).sum()))
+
+
+def _cell_room(token: str) -> float:
+    return font.width(token, theme.TEXT) + 2 * _SIDE + _GAP
+
+
+def _name_room(token: str) -> float:
+    return font.width(token, theme.LABEL) + _SIDE
 
 
 def _agrees(result: LogitLens) -> np.ndarray:
@@ -107,10 +138,10 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
     where, text = window(result)
     frame = _laid_out(_cells(result, colour), text)
     rows = alt.Scale(domain=_rows(result)[::-1], paddingInner=0.06)
-    heading = title(
+    lines = (
         f"Top next token {_STREAM[result.params.stream]}, {_COLOURED[colour]}",
         "Read a column upwards. Outlined: the output's top token. Dot: the actual next token.",
-        "" if text else _left_out(len(result.positions[where]), len(result.positions)),
+        _left_out(len(result.positions[where]), len(result.positions), text),
     )
     base = alt.Chart(frame).encode(
         x=_token_axis(frame, text), y=_layer_axis(rows), tooltip=_tooltip(frame)
@@ -118,22 +149,20 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
     tiles, outline, *rest = _tiles(base, colour), *_marks(base, text)
     if len(result.positions[where]) >= _WIDE:
         outline = outline.encode(y=_layer_axis(rows, "right"))
-    return (
-        alt.layer(tiles.encode(y=_layer_axis(rows, "left")), outline, *rest)
-        .resolve_axis(y="independent")
-        .properties(width=float(frame["right"].max()), height=alt.Step(_row_height(result)))
-        .properties(title=heading, description=alt_text(heading))
+    chart = alt.layer(tiles.encode(y=_layer_axis(rows, "left")), outline, *rest).resolve_axis(
+        y="independent"
     )
+    size = {"width": float(frame["right"].max()), "height": alt.Step(_row_height(result))}
+    return figure(chart, *lines, **size)
 
 
 def _laid_out(frame: pd.DataFrame, text: bool) -> pd.DataFrame:
     """Return the cells with where they are, in pixels, and as much of their tokens as fits."""
     position = frame["position"]
     if text:
-        cells = frame["top"].map(lambda token: font.width(token, theme.TEXT) + 2 * _SIDE + _GAP)
-        names = frame["input"].map(lambda token: font.width(token, theme.LABEL) + _SIDE)
+        cells, names = frame["top"].map(_cell_room), frame["input"].map(_name_room)
         needs = np.maximum(cells, names).clip(lower=_NARROW).groupby(position).max()
-        widths = pd.Series(columns.shared(needs, _ROOM, _LONG), needs.index)
+        widths = pd.Series(columns.shared(needs, fit(_ROOM, _AXIS), _LONG), needs.index)
     else:
         widths = pd.Series(float(_COMPACT), position.unique())
     width, end = position.map(widths), position.map(widths.cumsum())
@@ -150,8 +179,10 @@ def _laid_out(frame: pd.DataFrame, text: bool) -> pd.DataFrame:
     )
 
 
-def _left_out(count: int, total: int) -> str:
-    """Return what a grid without text shows, as a sentence."""
+def _left_out(count: int, total: int, text: bool) -> str:
+    """Return what a grid leaves out, as a sentence."""
+    if text:
+        return f"Showing the last {count:,} of {total:,} positions." if count < total else ""
     if count == total:
         return f"{total:,} positions leave no room for the tokens; hovering tells them."
     return f"Showing {count:,} of {total:,} positions, the last ones; hovering tells the tokens."
@@ -191,14 +222,8 @@ def _tiles(base: alt.Chart, colour: Colour) -> alt.Chart:
     """Return the coloured cells, and the selection of one."""
     quantity = theme.QUANTITIES[colour]
     cell = alt.selection_point(name="cell", fields=["layer", "position"])
-    legend = alt.Legend(
-        orient="right",
-        gradientLength=200,
-        title=quantity.title,
-        format=quantity.format,
-        values=list(quantity.ticks),
-        labelOverlap=False,
-    )
+    ticks = {"format": quantity.format, "values": list(quantity.ticks), "labelOverlap": False}
+    legend = gradient(quantity.title, **ticks)
     return (
         base.mark_rect(invalid="show", stroke="#D55E00")
         .encode(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
+from interp_core.papers.logit_lens.figures import AXIS
 from interp_core.papers.logit_lens.lens import LogitLens
 from interp_core.papers.logit_lens.prompts import Averages
-from interp_core.plot import alt_text, layer_axis, points, rank_axis, title
+from interp_core.plot import figure, fit, layer_axis, points, rank_axis
 
 _WIDTH = 640
 _PANELS = {"kl": "KL (nats)", "entropy": "entropy (nats)", "agreement": "agreement (share)"}
@@ -45,13 +46,13 @@ STATISTICS = {
 def layers(result: LogitLens) -> alt.VConcatChart:
     """Return the means over this prompt's positions, by layer: KL, entropy, agreement."""
     frame = result.frames["layers"]
-    heading = title(
+    panels = [_panel(frame, column, unit, result) for column, unit in _PANELS.items()]
+    return figure(
+        alt.vconcat(*panels, spacing=12),
         "KL to the output, entropy and agreement with it, by layer",
         _averaged(frame, result.params.skip_first),
         _off_scale(frame, "kl"),
     )
-    panels = [_panel(frame, column, unit, result) for column, unit in _PANELS.items()]
-    return alt.vconcat(*panels, spacing=12).properties(title=heading, description=alt_text(heading))
 
 
 def _averaged(frame: pd.DataFrame, skipped: int) -> str:
@@ -72,7 +73,7 @@ def _panel(frame: pd.DataFrame, column: str, unit: str, result: LogitLens) -> al
     scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(domainMin=0)
     tip = alt.Tooltip(f"{column}:Q", title=unit, format=".0%" if share else ".2f")
     return (
-        alt.Chart(frame if share else _on_scale(frame, column), width=_WIDTH, height=105)
+        alt.Chart(frame if share else _on_scale(frame, column), width=fit(_WIDTH, AXIS), height=105)
         .mark_line(point=points(), strokeWidth=2.2)
         .encode(
             x=x,
@@ -109,7 +110,6 @@ def average(result: Averages, name: str) -> alt.LayerChart:
     if ranked:
         frame = frame.assign(**{end: frame[end] + 1 for end in ("value", "low", "high")})
     count = f"{result.n_prompts:,} prompts, {result.n_positions:,} positions"
-    heading = title(what, f"{see} Band: 95% interval, n = {count}.", off)
     form = ".1%" if share else ",.0f" if ranked else ".2f"
     base = alt.Chart(frame).encode(
         x=layer_axis(result.layers),
@@ -123,9 +123,8 @@ def average(result: Averages, name: str) -> alt.LayerChart:
     band = base.mark_area(opacity=0.25).encode(y="low:Q", y2="high:Q")
     line = base.mark_line(point=points(), strokeWidth=2.2)
     line = line.encode(y=_value_axis(unit, share, ranked))
-    return alt.layer(band, line).properties(
-        width=_WIDTH, height=240, title=heading, description=alt_text(heading)
-    )
+    said = f"{see} Band: 95% interval, n = {count}."
+    return figure(alt.layer(band, line), what, said, off, width=fit(_WIDTH, AXIS), height=240)
 
 
 def _value_axis(unit: str, share: bool, ranked: bool) -> alt.Y:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from interp_core import bootstrap
+from interp_core.estimates import Resample, interval
 from interp_core.papers.logit_lens.claims import Measured, findings
 from interp_core.params import OnModel, param, parameters
 from interp_core.paths import SHIPPED
@@ -112,7 +112,7 @@ def summarise(
     kept = [
         {name: value[..., params.skip_first :] for name, value in cell.items()} for cell in cells
     ]
-    counts = bootstrap.draws(len(kept), params.seed)
+    resample = Resample(len(kept), "prompts", params.seed)
     layers = np.arange(-1, len(kept[0]["kl"]) - 1)
 
     def column(name: str) -> list[np.ndarray]:
@@ -120,11 +120,11 @@ def summarise(
 
     def means(name: str) -> np.ndarray:
         whole = np.concatenate(column(name), axis=1).mean(-1)
-        ends = bootstrap.interval(bootstrap.mean(column(name), counts))
+        ends = interval(resample.pooled_means(column(name)))
         return np.concatenate([whole[:, None], ends], axis=1)
 
     ranks = np.median(np.concatenate(column("rank"), axis=1), axis=1)
-    rank_ends = bootstrap.interval(bootstrap.median(column("rank"), counts))
+    rank_ends = interval(resample.pooled_medians(column("rank")))
     measured = Measured(
         layers=layers,
         kl=means("kl"),
@@ -132,11 +132,11 @@ def summarise(
         agreement=means("agrees"),
         input_share=means("is_input"),
         median_rank=np.concatenate([ranks[:, None], rank_ends], axis=1),
-        kl_step=_steps(column("kl"), counts),
+        kl_step=_steps(column("kl"), resample),
         crystallisation=np.array([_crystallised(c["rank"][:, -1] == 0, layers) for c in cells]),
         output_gap=float(max(cell["output_gap"].max() for cell in cells)),
         attribution_gap=float(max(cell["attribution_gap"].max() for cell in cells)),
-        counts=counts,
+        resample=resample,
         n_positions=sum(cell["kl"].shape[1] for cell in kept),
     )
     return Averages(
@@ -155,10 +155,10 @@ def summarise(
     )
 
 
-def _steps(kl: list[np.ndarray], counts: np.ndarray) -> np.ndarray:
+def _steps(kl: list[np.ndarray], resample: Resample) -> np.ndarray:
     """Return [layer - 1, 3]: by how much KL rises from each layer to the next, with intervals."""
     steps = [np.diff(part, axis=0) for part in kl]
-    ends = bootstrap.interval(bootstrap.mean(steps, counts))
+    ends = interval(resample.pooled_means(steps))
     return np.concatenate([np.concatenate(steps, axis=1).mean(-1)[:, None], ends], axis=1)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from interp_core.block import KV
 from interp_core.papers.causal_tracing.params import Kind, window_of
 from interp_core.residual import ResidualStream, Run, Site
+from interp_core.runtime import give_way
 
 _TOKENS = 4096
 """Tokens that run through a block at a time, about: some 100 MB in a model of width 576."""
@@ -189,6 +190,7 @@ def _climb(
             unembed=None,
         ).resid
         mx.eval(rows)
+        give_way()
     last = [row[:, -runs.reads :] for row in join(depth)]
     ran = [] if rows is None else mx.split(rows[:, -runs.reads :], rows.shape[0] // runs.samples)
     return [*ran, *last]
