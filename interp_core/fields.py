@@ -138,9 +138,13 @@ def param(
     return Field(default=default, title=label, description=help, json_schema_extra=extra, **bounds)
 
 
-@functools.cache
 def fields_of(cls: type) -> dict[str, Parameter]:
     """Return the parameters that a class declares, by name."""
+    return _fields_of(cls)  # type: ignore[arg-type]  # mypy: a class without a known metaclass
+
+
+@functools.cache
+def _fields_of(cls: type) -> dict[str, Parameter]:
     return {name: _parameter(name, info) for name, info in cls.__pydantic_fields__.items()}  # type: ignore[attr-defined]
 
 

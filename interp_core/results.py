@@ -67,7 +67,8 @@ class Finding:
         criterion: str = "",
     ) -> Self:
         """Return the finding that an estimate makes."""
-        ci = None if estimate.low is None else (estimate.low, estimate.high)
+        low, high = estimate.low, estimate.high
+        ci = None if low is None or high is None else (low, high)
         ours, n, of = estimate.value, estimate.n, estimate.of
         return cls(id, claim, paper, ours, unit, ci, bool(holds), n, of, criterion)
 
@@ -282,4 +283,5 @@ class Result(ABC):
             raise ValueError("its fields are not those of its kind")
         kept = {name: TypeAdapter(hints[name]).validate_python(texts[name]) for name in texts}
         archive.check_axes({**kept, **arrays}, cls.axes)
-        return cls(**kept, **arrays)
+        values: dict[str, Any] = {**kept, **arrays}
+        return cls(**values)

@@ -180,7 +180,7 @@ def load_weights(model: nn.Module, config: Config, folder: Path) -> None:
     """
     weights: dict[str, mx.array] = {}
     for file in _weight_files(folder):
-        weights |= mx.load(str(file))
+        weights |= mx.load(str(file))  # type: ignore[arg-type]  # safetensors give a dict
     tied = config.tie_word_embeddings
     weights = {
         name: value
@@ -201,6 +201,7 @@ def _pack(model: nn.Module, config: Config, weights: Mapping[str, mx.array]) -> 
     from mlx_lm.utils import infer_quant_config
 
     packing = config.quantization
+    assert packing is not None
 
     def how(path: str, module: nn.Module) -> bool | dict[str, Any]:
         said = (packing.__pydantic_extra__ or {}).get(path)
@@ -208,7 +209,7 @@ def _pack(model: nn.Module, config: Config, weights: Mapping[str, mx.array]) -> 
             return said if isinstance(said, bool) else said.model_dump()
         if not hasattr(module, "to_quantized") or f"{path}.scales" not in weights:
             return False
-        return infer_quant_config(path, module, weights)
+        return infer_quant_config(path, module, dict(weights))
 
     nn.quantize(model, packing.group_size, packing.bits, mode=packing.mode, class_predicate=how)
 

@@ -7,7 +7,7 @@ from interp_core.plot.heatmap import MAP, heat, rows_axis
 from interp_core.plot.legends import below, gradient, legend, strokes
 from interp_core.plot.room import across, fit, narrow
 from interp_core.plot.scatters import scatter, side_labels
-from interp_core.plot.titles import beside, figure, points, small, tip, top_of
+from interp_core.plot.titles import beside, figure, layered, points, small, tip, top_of
 from interp_core.plot.tokens import label, shown, spaced
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "label",
     "layer_axis",
     "layer_name",
+    "layered",
     "legend",
     "lines",
     "loss_curves",

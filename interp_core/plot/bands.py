@@ -8,7 +8,7 @@ import pandas as pd
 
 from interp_core.plot.axes import layer_axis
 from interp_core.plot.legends import strokes
-from interp_core.plot.titles import points, tip
+from interp_core.plot.titles import layered, points, tip
 
 _POINTS = 400
 """Points from which on lines have no dots."""
@@ -40,7 +40,7 @@ def lines(
     )
     line = base.mark_line(point=points(), strokeWidth=2.2).encode(y=axis)
     band = base.mark_area(opacity=0.16, line=False).encode(y=alt.Y("low:Q"), y2="high:Q")
-    return alt.layer(band, line) if banded else alt.layer(line)
+    return layered(*([band] if banded else []), line)
 
 
 def values_axis(name: str, frame: pd.DataFrame) -> alt.Y:
@@ -67,7 +67,7 @@ def loss_curves(frame: pd.DataFrame, x: alt.X, colour: alt.Color) -> alt.LayerCh
     tips = [alt.Tooltip("name:N", title="curve"), place, *tips]
     base = alt.Chart(frame).encode(x=x, color=colour, tooltip=tips)
     dots = points() if len(frame) <= _POINTS else {"opacity": 0, "size": 40}
-    return alt.layer(
+    return layered(
         base.mark_area(opacity=0.16).encode(y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_line(point=dots, strokeWidth=2, strokeJoin="round").encode(y=y),
     )

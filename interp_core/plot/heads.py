@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from interp_core.plot import theme
 from interp_core.plot.room import fit
+from interp_core.plot.titles import layered
 
 _GRID, _CELL, _HEIGHT, _ROW = 560, (20, 54), 540, (11, 26)
 """Width and height that a grid of heads fills, in pixels, with cells within their bounds."""
@@ -54,7 +57,7 @@ def head_cells(
     """
     width, height = _grid_size(len(layers), heads)
     every = next(step for step in (1, 2, 5, 10, 20) if step * height >= 16 or step == 20)
-    bare = {"labelAngle": 0, "ticks": False, "domain": False, "labelOverlap": False}
+    bare: dict[str, Any] = {"labelAngle": 0, "ticks": False, "domain": False, "labelOverlap": False}
     base = alt.Chart(frame).encode(
         x=alt.X(
             "head:O",
@@ -95,7 +98,7 @@ def head_cells(
             .mark_text(fontSize=11, color=ink)
             .encode(text="number:N")
         )
-    return alt.layer(*marks).properties(width=alt.Step(width), height=alt.Step(height))
+    return layered(*marks, width=alt.Step(width), height=alt.Step(height))
 
 
 def signed_ink(values: np.ndarray, bound: float) -> np.ndarray:

@@ -14,14 +14,14 @@ _SYMBOL, _LENGTH = 44, 200
 """Room of a category's symbol, and length of colours that run, in pixels."""
 
 
-def legend(names: Iterable[str], columns: int, orient: str = "bottom", **given: Any) -> alt.Legend:
+def legend(names: Iterable[str], columns: int, orient: Any = "bottom", **given: Any) -> alt.Legend:
     """Return the legend of categories, in ``columns`` or as many as there is room for."""
     widest = _SYMBOL + max(font.width(name, theme.LABEL) for name in names)
     fitting, _ = across(columns, int(widest / 0.75), gap=0)
     return alt.Legend(title=None, orient=orient, columns=fitting, **given)
 
 
-def strokes(names: Iterable[str], columns: int, orient: str = "bottom", **given: Any) -> alt.Legend:
+def strokes(names: Iterable[str], columns: int, orient: Any = "bottom", **given: Any) -> alt.Legend:
     """Return the legend of curves."""
     return legend(names, columns, orient, symbolType="stroke", symbolSize=300, **given)
 

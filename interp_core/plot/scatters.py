@@ -10,6 +10,7 @@ from interp_core.plot import theme
 from interp_core.plot.heads import PICK
 from interp_core.plot.legends import legend
 from interp_core.plot.room import fit
+from interp_core.plot.titles import layered
 
 _SCATTER, _AXIS, _SIDE = (600, 360), 60, 60
 """Size of a scatter; room of its vertical axis, and of the names at its side, in pixels."""
@@ -81,4 +82,4 @@ def scatter(
     )
     width, height = fit(_SCATTER[0], _AXIS + _SIDE), _SCATTER[1]
     names = side_labels(base, named, "name", (width, height), y) if len(named) else []
-    return alt.layer(*names[:1], dots, *names[1:]).properties(width=width, height=height)
+    return layered(*names[:1], dots, *names[1:], width=width, height=height)

@@ -123,7 +123,7 @@ _VIRIDIS = alt.SchemeParams("viridis")
 _CIVIDIS = alt.SchemeParams("cividis")
 _MAGMA = alt.SchemeParams("magma", extent=[0.15, 1])
 
-_NATS = ("symlog", (0, 100), _MAGMA, 0.48, (0, 1, 3, 10, 30, 100))
+_NATS: tuple[Any, ...] = ("symlog", (0, 100), _MAGMA, 0.48, (0, 1, 3, 10, 30, 100))
 
 QUANTITIES = {
     "probability": Quantity(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -12,15 +13,13 @@ import pandas as pd
 from interp_core.plot import font, theme
 from interp_core.plot.room import fit, narrow
 
-C = TypeVar("C", bound=alt.TopLevelMixin)
-
 _WIDTH = 720
 """Width to which titles are broken into lines, in pixels, where there is room."""
 _AXIS = 80
 """Room of what stands left of a plot, where titles begin, in pixels."""
 
 
-def figure(chart: C, heading: str, *lines: str, **size: Any) -> C:
+def figure(chart: Any, heading: str, *lines: str, **size: Any) -> Any:
     """Return a chart with its title, and both as a description for those who cannot see it.
 
     Args:
@@ -31,16 +30,22 @@ def figure(chart: C, heading: str, *lines: str, **size: Any) -> C:
     """
     said = [line for line in lines if line]
     # In a narrow room the title begins at the figure's edge, else at the plot's.
-    place = {"frame": "bounds"} if narrow() else {}
+    place: dict[str, Any] = {"frame": "bounds"} if narrow() else {}
     width = fit(_WIDTH) if narrow() else fit(_WIDTH, _AXIS)
     wrapped = chain.from_iterable(font.wrapped(line, width, theme.LABEL) for line in said)
     title = alt.TitleParams(
         in_lines(heading, width, theme.TITLE, 600), subtitle=[*wrapped], **place
     )
-    return chart.properties(title=title, description=" ".join([f"{heading}.", *said]), **size)  # type: ignore[attr-defined]
+    return chart.properties(title=title, description=" ".join([f"{heading}.", *said]), **size)
 
 
-def beside(panels: list[alt.Chart], columns: int, spacing: Any = 18, color: str = "shared") -> Any:
+def layered(*charts: alt.Chart | alt.LayerChart, **given: Any) -> alt.LayerChart:
+    """Return charts on top of each other; ``given`` are a size, and the title of a panel."""
+    chart: Any = alt.layer(*charts)  # Altair's hints take layers for facets
+    return chart.properties(**given)
+
+
+def beside(panels: Sequence[Any], columns: int, spacing: Any = 18, color: Any = "shared") -> Any:
     """Return panels side by side, in rows of ``columns``; ``color`` is whether they share colours."""
     if columns == len(panels):
         chart = alt.hconcat(*panels, spacing=spacing)

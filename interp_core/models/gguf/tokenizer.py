@@ -70,7 +70,7 @@ def tokenizer(metadata: dict[str, Any]) -> tuple[Tokenizer, dict[str, Any]]:
 
 def _byte_level(tokens: list[str], types: np.ndarray, metadata: dict[str, Any]) -> Tokenizer:
     """Build SmolLM's tokenizer: byte-level BPE over single digits."""
-    merges = [tuple(merge.split(" ")) for merge in _texts(metadata, "merges")]
+    merges: list[Any] = [tuple(merge.split(" ")) for merge in _texts(metadata, "merges")]
     if any(len(pair) != 2 for pair in merges):
         raise ValueError("its tokenizer has a merge that is not two tokens")
     vocabulary = {token: i for i, token in enumerate(tokens)}

@@ -88,17 +88,9 @@ PRESETS = {
 }
 """Ready-made settings; their results on the default model ship with the package."""
 
-SWEEP = tuple(
-    ScoresParams(limit=8, layer=layer, covariance=covariance)
-    for layer, covariance in (
-        (1, "text"),
-        (3, "text"),
-        (5, "text"),
-        (8, "text"),
-        (20, "text"),
-        (1, "identity"),
-        (8, "identity"),
-    )
+SWEEP = (
+    *[ScoresParams(limit=8, layer=layer) for layer in (1, 3, 5, 8, 20)],
+    *[ScoresParams(limit=8, layer=layer, covariance="identity") for layer in (1, 8)],
 )
 """Edits of fewer facts, by layer, and with C left out: what the report shows of both choices."""
 

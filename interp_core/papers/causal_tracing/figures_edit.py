@@ -6,7 +6,19 @@ import altair as alt
 import pandas as pd
 
 from interp_core.papers.causal_tracing.edit import Edit
-from interp_core.plot import figure, fit, font, legend, narrow, points, shown, small, spaced, theme
+from interp_core.plot import (
+    figure,
+    fit,
+    font,
+    layered,
+    legend,
+    narrow,
+    points,
+    shown,
+    small,
+    spaced,
+    theme,
+)
 
 _ROLES = {
     "rewrite": "The rewritten fact: the new object should win",
@@ -93,11 +105,14 @@ def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
     title.frame = "bounds" if narrow() else "group"
     x = alt.X("before:Q", scale=alt.Scale(domain=[0, 1]), axis=likely)
     x = x.title("probability" if last else None)
-    return alt.layer(
+    return layered(
         base.mark_rule(strokeWidth=2).encode(x=x, x2="after:Q"),
         base.mark_point(size=55, strokeWidth=2, filled=False, opacity=1).encode(x=x),
         base.mark_point(size=60, filled=True, opacity=1).encode(x=alt.X("after:Q")),
-    ).properties(width=fit(_WIDTH, room + 30), height=34 * len(rows), title=title)
+        width=fit(_WIDTH, room + 30),
+        height=34 * len(rows),
+        title=title,
+    )
 
 
 def search(edit: Edit) -> alt.Chart:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.papers.causal_tracing.scores import EditScores
-from interp_core.plot import across, figure, fit, legend, small, theme
+from interp_core.plot import across, figure, fit, layered, legend, small, theme
 
 _SCORES = {
     "efficacy": "efficacy",
@@ -131,11 +131,13 @@ def _score_panel(frame: pd.DataFrame, score: str) -> alt.LayerChart:
     axis = alt.Axis(grid=True, format="%" if share else "~g", tickCount=5, minExtent=44)
     unit = "share of prompts" if share else "change (nats a token)"
     y = alt.Y("value:Q", title=unit, scale=scale, axis=axis)
-    return alt.layer(
+    return layered(
         base.mark_rule(strokeWidth=1.6).encode(y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_line(strokeWidth=2.2).encode(y=y, strokeDash=dash),
         base.mark_point(size=50, filled=True, opacity=1).encode(y=y, shape=shape),
-    ).properties(height=170, title=small(_SCORES[score].capitalize(), offset=6))
+        height=170,
+        title=small(_SCORES[score].capitalize(), offset=6),
+    )
 
 
 def own_scores(result: EditScores) -> alt.LayerChart:

@@ -123,15 +123,12 @@ def context_losses(result: InContext) -> alt.LayerChart:
     )
     rules = pd.DataFrame({"position": [result.early, result.late]})
     at = alt.Chart(rules.assign(name="token " + rules["position"].astype(str))).encode(x=x)
+    names, early = at.encode(y=alt.value(2), text="name:N"), f"datum.position == {result.early}"
     chart = alt.layer(
         at.mark_rule(strokeDash=[4, 3]),
         loss_curves(frame, x, colour),
-        *[
-            at.transform_filter(f"datum.position == {position}")
-            .mark_text(align=align, dx=dx, baseline="top")
-            .encode(y=alt.value(2), text="name:N")
-            for position, align, dx in ((result.early, "left", 4), (result.late, "right", -4))
-        ],
+        names.mark_text(align="left", dx=4, baseline="top").transform_filter(early),
+        names.mark_text(align="right", dx=-4, baseline="top").transform_filter(f"!({early})"),
     )
     return figure(chart, "Loss by position in a text", *lines, width=fit(_WIDTH, AXIS), height=320)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -54,8 +55,8 @@ def entries(result: Pattern, heads: list[int]) -> pd.DataFrame:
             "key": key,
             "row": [names[i] for i in query],
             "column": [names[i] for i in key],
-            "from": [_spoken(result, i) for i in query],
-            "to": [_spoken(result, i) for i in key],
+            "from": [_spoken(result, int(i)) for i in query],
+            "to": [_spoken(result, int(i)) for i in key],
             "counted": _counted(result)[query, key],
         }
     )
@@ -121,7 +122,7 @@ def pattern(result: Pattern, head: int | None = None) -> alt.LayerChart:
     size = int(np.clip(fit(_SQUARE, _LABELS) // len(names), *_CELL))
     whole = size * len(names) + _LABELS + _LEGEND
     legend = gradient if fit(whole) == whole else below
-    axis = {
+    axis: dict[str, Any] = {
         "labelExpr": "split(datum.label, '\\n')[0]",
         "labelOverlap": False,
         "ticks": False,

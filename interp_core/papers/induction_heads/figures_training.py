@@ -9,7 +9,7 @@ import pandas as pd
 from interp_core.papers.induction_heads.params import head_name
 from interp_core.papers.induction_heads.toys import TOYS, Toy
 from interp_core.papers.induction_heads.training import Training
-from interp_core.plot import across, below, beside, figure, fit, small, strokes, theme, tip
+from interp_core.plot import across, below, beside, figure, fit, layered, small, strokes, theme, tip
 
 _COLOURS = dict(zip(TOYS.values(), theme.CATEGORIES, strict=False))
 _SIGNS = {
@@ -104,8 +104,8 @@ def _sign(
     if step is not None:
         at = pd.DataFrame({"step": [int(training.steps[nearest(training, step)])]})
         layers.append(alt.Chart(at).mark_rule(strokeWidth=1.5).encode(x="step:Q"))
-    return alt.layer(*layers).properties(
-        width=(width := fit(_WIDTH, _AXIS)), height=_PANEL, title=small(name, width)
+    return layered(
+        *layers, width=(width := fit(_WIDTH, _AXIS)), height=_PANEL, title=small(name, width)
     )
 
 
@@ -219,7 +219,7 @@ def _heads(frame: pd.DataFrame, layers: int, first: bool) -> alt.LayerChart:
     numbers = base.mark_text(fontSize=11, color=alt.ExprRef("datum.ink")).encode(
         text=alt.Text("prefix_matching:Q", format=".2f")
     )
-    return alt.layer(cells, numbers).properties(width=4 * _CELL, height=layers * _CELL)
+    return layered(cells, numbers, width=4 * _CELL, height=layers * _CELL)
 
 
 def components(training: Training, step: int | None = None) -> alt.LayerChart:

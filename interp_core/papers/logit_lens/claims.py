@@ -150,7 +150,7 @@ def _monotone(m: Measured, name: str, start: int) -> Finding:
         "smooth convergence to the final distribution",
         _estimate(m, steps[worst]),
         "nats",
-        holds=(steps[:, 1] <= 0).all(),
+        holds=bool((steps[:, 1] <= 0).all()),
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from interp_core import readout
+from interp_core.block import Part
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.logit_lens import prompts
 from interp_core.papers.logit_lens.lens import LogitLens
@@ -35,7 +37,9 @@ def lens(model: LanguageModel, params: Params) -> LogitLens:
     with Recorder() as recorder:
         pass_ = forward(model.stream, ids, params.stream)
         following = np.array([*ids[1:], -1])[positions]
-        read = _read(model.stream, pass_, layers, positions, following, watched, params.top_k)
+        read: dict[str, Any] = _read(
+            model.stream, pass_, layers, positions, following, watched, params.top_k
+        )
         attribution, logits = _attribution(model.stream, pass_, positions, read, watched)
     tokenizer = model.require_tokenizer()
     seen = {*ids, *watched, *np.unique(read["top_ids"]).tolist(), *read["final_top"].tolist()}
@@ -96,11 +100,12 @@ class Pass:
     """The last residual."""
 
 
-def forward(stream: ResidualStream, ids: list[int], part: str) -> Pass:
+def forward(stream: ResidualStream, ids: list[int], part: Part) -> Pass:
     """Run ``ids`` once and keep the residuals the lens reads."""
     report("running the model", 0, 0)
     layers = range(stream.n_layers)
-    kept = [Site(p, layer) for p in {"resid_mid", "resid_post", part} for layer in layers]
+    parts: set[Part] = {"resid_mid", "resid_post", part}
+    kept = [Site(p, layer) for p in parts for layer in layers]
     tokens = mx.array([ids])
     embedding = stream.embed(tokens)
     run_ = stream.run(resid=embedding, keep=kept, unembed=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
@@ -152,7 +152,10 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
     chart = alt.layer(tiles.encode(y=_layer_axis(rows, "left")), outline, *rest).resolve_axis(
         y="independent"
     )
-    size = {"width": float(frame["right"].max()), "height": alt.Step(_row_height(result))}
+    size: dict[str, Any] = {
+        "width": float(frame["right"].max()),
+        "height": alt.Step(_row_height(result)),
+    }
     return figure(chart, *lines, **size)
 
 
@@ -193,7 +196,7 @@ def _row_height(result: LogitLens) -> int:
     return int(np.clip(_HEIGHT // len(result.layers), *_ROW))
 
 
-def _layer_axis(rows: alt.Scale, side: str | None = None) -> alt.Y:
+def _layer_axis(rows: alt.Scale, side: Literal["left", "right"] | None = None) -> alt.Y:
     axis = alt.Axis(orient=side, ticks=False, domain=False) if side else None
     return alt.Y("row:N", title="layer" if side == "left" else None, scale=rows, axis=axis)
 
@@ -210,7 +213,7 @@ def _marks(base: alt.Chart, text: bool) -> list[alt.Chart]:
         height=alt.RelativeBandSize(0.78),
     )
     outline, base = outline.encode(x2="right:Q"), base.encode(x="middle:Q")
-    corner = {"xOffset": -6, "yOffset": -4} if text else {}
+    corner: dict[str, Any] = {"xOffset": -6, "yOffset": -4} if text else {}
     dot = base.transform_filter("datum.hit").mark_point(
         filled=True, color=ink, size=14, opacity=1, **corner
     )

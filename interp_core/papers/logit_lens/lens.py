@@ -86,8 +86,8 @@ class LogitLens(Result):
         """Return a layer and a position that were read: those given, or the last."""
         layers, positions = self.layers.tolist(), self.positions.tolist()
         return (
-            layer if layer in layers else layers[-1],
-            position if position in positions else positions[-1],
+            layer if layer is not None and layer in layers else layers[-1],
+            position if position is not None and position in positions else positions[-1],
         )
 
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -91,7 +91,7 @@ def knows(model: LanguageModel, ids: tuple[int, ...], fact: Fact) -> bool:
 def says(model: LanguageModel, ids: tuple[int, ...]) -> str:
     """Return the text of the model's most likely next token."""
     logits = model.stream.run(mx.array([ids]), leave=slice(-1, None)).logits
-    return model.require_tokenizer().text(int(mx.argmax(logits[0, 0]).item()))
+    return model.require_tokenizer().text(int(np.array(mx.argmax(logits[0, 0]))))
 
 
 def of_fact(model: LanguageModel, params: AverageParams, fact: Fact) -> Params:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 import numpy as np
 
+from interp_core.block import Part
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.induction_heads.ablation import Ablated, AblationParams
 from interp_core.papers.induction_heads.compute import heads
@@ -190,5 +191,6 @@ def _losses(
     return np.stack(out)
 
 
-def _kept(how: Ablation) -> tuple[str, ...]:
-    return {"zero": (), "mean": ("z",), "pattern": ("pattern",)}[how]
+def _kept(how: Ablation) -> tuple[Part, ...]:
+    kept: dict[Ablation, tuple[Part, ...]] = {"zero": (), "mean": ("z",), "pattern": ("pattern",)}
+    return kept[how]

@@ -96,7 +96,9 @@ def losses(logits: mx.array, tokens: mx.array) -> mx.array:
 
 
 def _softmax(scores: mx.array) -> mx.array:
-    return host_math.softmax(scores) if on_host() else mx.softmax(scores, axis=-1, precise=True)
+    if on_host():
+        return host_math.softmax(scores)  # type: ignore[return-value]  # a custom function of MLX
+    return mx.softmax(scores, axis=-1, precise=True)
 
 
 def k_composition(name: Toy, weights: dict[str, np.ndarray]) -> np.ndarray:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import mlx.core as mx
 import mlx.optimizers as optimizers
@@ -96,13 +96,14 @@ def _result(
     weights: np.ndarray,
 ) -> Training:
     """Return what is there as a result of its own: the arrays go on to be filled."""
+    so_far: dict[str, Any] = {name: values.copy() for name, values in logs.items()}
     return Training(
         params=params,
         provenance=provenance,
         models=params.toys,
         steps=np.array(steps),
         weights=weights.copy(),
-        **{name: values.copy() for name, values in logs.items()},
+        **so_far,
     )
 
 
