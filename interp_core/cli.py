@@ -189,7 +189,8 @@ def _text(result: Result) -> str:
     lines = [f"{name}: {value!r}" for name, value in result.summary.items()]
     lines += ["", "findings:"]
     lines += [
-        f"  {'holds' if f.holds else 'not replicated'}  {f.claim}: {f.shown} (n = {f.n} {f.of})"
+        f"  {'holds' if f.holds else 'not replicated'}  {f.claim}: {f.shown} "
+        f"(n = {f.n} {f.of}; {f.criterion or 'as claimed'})"
         for f in result.findings
     ]
     provenance = result.provenance

@@ -62,10 +62,11 @@ def table(frame: pd.DataFrame) -> Markdown:
 
 def findings(items: Iterable[Finding]) -> Markdown:
     """The "paper against ours" table: a word and a mark say whether each claim holds."""
-    head = ["Claim", "Paper", "Ours [95% interval]", "Holds", "n"]
+    head = ["Claim", "Criterion", "Paper", "Ours [95% interval]", "Holds", "n"]
     rows = (
         [
             _text(f.claim),
+            _text(f.criterion),
             _text(f.paper),
             _text(f.shown),
             _verdict(f.holds),
@@ -73,7 +74,7 @@ def findings(items: Iterable[Finding]) -> Markdown:
         ]
         for f in items
     )
-    return _html_table(head, rows, [False, False, False, False, True], "lensbook-findings")
+    return _html_table(head, rows, [False, False, False, False, False, True], "lensbook-findings")
 
 
 def paper(name: str) -> Markdown:

@@ -55,7 +55,7 @@ def test_every_figure_is_valid_and_is_described(params):
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_figures_render(trace, mode):
     svg = exports.svg(figures.trace_maps(trace), mode).decode()
-    assert "State after block l" in svg and "South*" in svg
+    assert "Residual stream" in svg and "South*" in svg
 
 
 def test_the_three_maps_share_their_rows_layers_and_range(trace):

@@ -217,9 +217,12 @@ def test_losses_are_those_measured():
     heads = make_heads()
     drawn = max(rows(figures.copy_losses(heads)), key=len)
     assert [row["loss"] for row in drawn] == pytest.approx(heads.losses.mean(0).tolist())
-    assert {row["name"] for row in drawn} == {"copy 1", "copy 2", "copy 3"}
+    assert {row["name"] for row in drawn} == {"repetition 1", "repetition 2", "repetition 3"}
     ends = min(rows(figures.copy_losses(heads)), key=len)
-    assert [row["name"] for row in ends] in (["copy 1", "copy 3"], ["copy 3", "copy 1"])
+    assert [row["name"] for row in ends] in (
+        ["repetition 1", "repetition 3"],
+        ["repetition 3", "repetition 1"],
+    )
 
 
 def test_rises_are_sorted_and_rules_stand_where_copies_begin():

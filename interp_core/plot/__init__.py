@@ -2,7 +2,7 @@
 
 from interp_core.plot.axes import layer_axis, layer_name, rank_axis
 from interp_core.plot.bands import lines, loss_curves, values_axis
-from interp_core.plot.heads import PICK, head_cells, shown_layers, signed_ink
+from interp_core.plot.heads import PICK, head_cells, shown_layers
 from interp_core.plot.heatmap import MAP, heat, rows_axis
 from interp_core.plot.legends import below, gradient, legend, strokes
 from interp_core.plot.room import across, fit, narrow
@@ -36,7 +36,6 @@ __all__ = [
     "shown",
     "shown_layers",
     "side_labels",
-    "signed_ink",
     "small",
     "spaced",
     "strokes",

@@ -47,7 +47,7 @@ def head_cells(
 
     Args:
         frame: One row per ``layer`` and ``head``; ``outlined`` ones have an outline, ``number`` is
-            written where a cell has room, both in ``ink``.
+            written where a cell has room, both in ``ink``, or as the page's text where there is none.
         colour: Of the cells; those without a value are grey.
         tooltip: What hovering tells.
         layers: Those that have a row.
@@ -81,26 +81,21 @@ def head_cells(
     if select:
         wide = alt.when(pick, empty=False).then(alt.value(3)).otherwise(alt.value(0))
         tiles = tiles.encode(strokeWidth=wide).add_params(pick)
-    ink = alt.ExprRef("datum.ink")
-    marks: list[alt.Chart] = [
-        tiles,
-        base.transform_filter("datum.outlined").mark_rect(
-            filled=False,
-            stroke=ink,
-            strokeWidth=1.4,
-            width=alt.RelativeBandSize(0.9),
-            height=alt.RelativeBandSize(0.8),
-        ),
-    ]
-    if width >= _ROOM[0] and height >= _ROOM[1]:
-        marks.append(
-            base.transform_filter("datum.number != ''")
-            .mark_text(fontSize=11, color=ink)
-            .encode(text="number:N")
-        )
+    marks = [tiles, *_marks(base, "ink" in frame)]
+    if width < _ROOM[0] or height < _ROOM[1]:
+        marks.pop()  # no room for numbers
     return layered(*marks, width=alt.Step(width), height=alt.Step(height))
 
 
-def signed_ink(values: np.ndarray, bound: float) -> np.ndarray:
-    """Return black or white for text on each value's colour of :func:`theme.signed`."""
-    return np.where(np.nan_to_num(np.abs(values)) > 0.75 * bound, "#FFFFFF", "#000000")
+def _marks(base: alt.Chart, inked: bool) -> list[alt.Chart]:
+    """Return the outlines and the numbers, in the column ``ink`` or as the page's text."""
+    ink: dict[str, Any] = {"color": alt.ExprRef("datum.ink")} if inked else {}
+    outline = base.transform_filter("datum.outlined").mark_rect(
+        filled=False,
+        strokeWidth=1.4,
+        width=alt.RelativeBandSize(0.9),
+        height=alt.RelativeBandSize(0.8),
+        **(ink or {"style": "outline"}),
+    )
+    numbers = base.transform_filter("datum.number != ''").mark_text(fontSize=11, **ink)
+    return [outline, numbers.encode(text="number:N")]

@@ -29,7 +29,7 @@ def heat(
         alt.Chart(frame, view=alt.ViewBackground(fill="#80808024"))
         .mark_rect()
         .encode(
-            x=alt.X("layer:O", title="block l", scale=alt.Scale(domain=layers), axis=axis),
+            x=alt.X("layer:O", title="layer", scale=alt.Scale(domain=layers), axis=axis),
             y=y,
             color=colour,
             tooltip=tooltip,

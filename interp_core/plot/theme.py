@@ -36,6 +36,10 @@ _PAGE = {
         "line": "#9A9DA8",
         "grid": "#E4E5EA",
         "accent": "#0072B2",
+        "signed": ["#5aa2d8", "#aacfe8", "#f5f5f2", "#f5c689", "#e08a2e"],
+        "state": ["#b35806", "#f3f1f8", "#9e9ac8", "#3f007d"],
+        "MLP": ["#7b3294", "#eef6ee", "#74c476", "#00441b"],
+        "attention": ["#2166ac", "#fbeeea", "#fb6a4a", "#67000d"],
     },
     "dark": {
         "text": "#F2F3F5",
@@ -43,8 +47,16 @@ _PAGE = {
         "line": "#6B7080",
         "grid": "#2B303B",
         "accent": "#56B4E9",
+        "signed": ["#2f7db8", "#24506f", "#171b24", "#6b4316", "#b5650f"],
+        "state": ["#fdb863", "#171822", "#6f5fc0", "#d6d1ff"],
+        "MLP": ["#d1a7e0", "#151c1a", "#2f8f4e", "#b5f5bd"],
+        "attention": ["#8fc7ec", "#1f1818", "#c9302c", "#ffc2a8"],
     },
 }
+"""Colours of either mode. Those of effects run from below 0 over the page's own to the largest."""
+
+RANGES = {"signed": "diverging", "state": "heatmap", "MLP": "ordinal", "attention": "ramp"}
+"""Under which of Vega's names a page has the colours of effects: each mode has its own."""
 
 
 def config(mode: Literal["light", "dark"]) -> dict[str, Any]:
@@ -75,7 +87,8 @@ def config(mode: Literal["light", "dark"]) -> dict[str, Any]:
         "mark": {"color": page["accent"]},
         "rule": {"color": page["line"]},
         "text": {"color": page["text"], "fontSize": TEXT},
-        "range": {"category": list(CATEGORIES), "ramp": {"scheme": "viridis"}},
+        "style": {"outline": {"color": page["text"]}},
+        "range": {"category": list(CATEGORIES)} | {RANGES[name]: page[name] for name in RANGES},
     }
 
 
@@ -148,5 +161,15 @@ QUANTITIES = {
 
 def signed(bound: float) -> alt.Scale:
     """Return the colours of effects of either sign: blue below 0, orange above it."""
-    ramp = alt.SchemeParams("blueorange")
-    return alt.Scale(domain=[-bound, bound], domainMid=0, clamp=True, nice=False, scheme=ramp)
+    domain = [-bound, -bound / 2, 0, bound / 2, bound]
+    return _effects("signed", domain)
+
+
+def gained(name: Literal["state", "MLP", "attention"], top: float) -> alt.Scale:
+    """Return the colours of what restoring a part brings back; below 0 they have another hue."""
+    return _effects(name, [-top, 0, top / 2, top])
+
+
+def _effects(name: str, domain: list[float]) -> alt.Scale:
+    ramp: Any = RANGES[name]
+    return alt.Scale(domain=domain, clamp=True, nice=False, range=ramp, interpolate="lab")

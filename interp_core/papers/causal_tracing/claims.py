@@ -38,11 +38,12 @@ def _blocks(a: Average, start: float, stop: float) -> np.ndarray:
 def _total(a: Average) -> Finding:
     return Finding.measured(
         "total_effect",
-        "Corrupting the subject takes away the answer: average total effect at least 0.15",
+        "Corrupting the subject takes away the answer",
         "0.186 (GPT-2 XL)",
         a.resample.mean(a.total),
         "probability" if a.params.metric == "probability" else a.params.metric,
         holds=a.total.mean() >= 0.15,
+        criterion="average total effect at least 0.15",
     )
 
 
@@ -52,12 +53,13 @@ def _mlp_over_attention(a: Average) -> Finding:
     draws = a.draws[:, *mlp].max(-1) / a.draws[:, *attn].max(-1)
     return Finding.measured(
         "mlp_over_attention",
-        "At the last subject token MLPs matter at least twice as much as attention "
-        f"(largest AIE {a.aie[mlp].max():.3f} against {a.aie[attn].max():.3f})",
+        "At the last subject token MLPs matter more than attention",
         "0.066 against 0.016, 4 times (GPT-2 XL)",
         a.resample.estimate(ratio, draws),
         "times",
         holds=ratio >= 2,
+        criterion=f"largest AIE at least twice as large (here {a.aie[mlp].max():.3f} and "
+        f"{a.aie[attn].max():.3f})",
     )
 
 
@@ -72,12 +74,12 @@ def _early_peak(a: Average) -> Finding:
     end = round(_EARLY * a.provenance.model.n_layers)
     return Finding.measured(
         "early_mlp_site",
-        f"The MLPs' effect at the last subject token peaks early (before block {end}; restored "
-        f"over {a.params.window} blocks at a time)",
+        "The MLPs' effect at the last subject token peaks early",
         "block 17 of 48 for MLPs, 15 for states (GPT-2 XL)",
         _peak(a, row),
-        "(block)",
+        "(layer)",
         holds=layer < end,
+        criterion=f"largest AIE before layer {end}, restored over {a.params.window} layers at a time",
     )
 
 
@@ -88,11 +90,12 @@ def _late_peak(a: Average) -> Finding:
     first, end = (round(x * depth) for x in _LATE)
     return Finding.measured(
         "late_attention_site",
-        f"Attention's effect at the last token peaks late (blocks {first} to {end - 1})",
+        "Attention's effect at the last token peaks late",
         "a late site of attention, right before the prediction",
         _peak(a, row),
-        "(block)",
+        "(layer)",
         holds=_blocks(a, *_LATE)[layer],
+        criterion=f"largest AIE in layers {first} to {end - 1}",
     )
 
 
@@ -103,12 +106,12 @@ def _attention_over_mlp(a: Average) -> Finding:
     lead = a.resample.estimate(a.aie[attn][layer] - a.aie[mlp][layer], draws)
     return Finding.measured(
         "late_attention_over_mlp",
-        f"At the last token and that peak (block {a.layers[layer]}) attention's effect exceeds "
-        "the MLPs'",
+        "At that peak attention's effect on the last token exceeds the MLPs'",
         "attention is important at the last token",
         lead,
         "probability",
         holds=lead.low > 0,
+        criterion=f"AIE of attention less that of the MLPs at layer {a.layers[layer]}, its interval above 0",
     )
 
 
@@ -118,12 +121,13 @@ def _hidden_peak(a: Average) -> Finding:
     middle = _blocks(a, 1 / 4, 2 / 3)
     return Finding.measured(
         "middle_site",
-        "The state at the last subject token matters most in the middle blocks "
-        f"({round(depth / 4)} to {round(2 * depth / 3) - 1}; largest AIE {a.aie[row].max():.3f})",
+        "The residual stream at the last subject token matters most in the middle layers",
         "0.087 at block 15 of 48 (GPT-2 XL)",
         _peak(a, row),
-        "(block)",
+        "(layer)",
         holds=middle[a.aie[row].argmax()],
+        criterion=f"largest AIE (here {a.aie[row].max():.3f}) in layers {round(depth / 4)} to "
+        f"{round(2 * depth / 3) - 1}",
     )
 
 
@@ -136,12 +140,13 @@ def _leads(a: Average, other: str) -> Finding:
     words = other.replace("_", " ")
     return Finding.measured(
         f"last_over_{other}",
-        f"The state at the last subject token matters more than at the {words} token in every "
-        f"block to {a.layers[blocks][-1]} (smallest lead: block {a.layers[blocks][least]})",
+        f"The residual stream matters more at the last subject token than at the {words} token",
         "the early site is the last subject token",
         a.resample.estimate(lead[least], draws),
         "probability",
         holds=lead[least] > 0,
+        criterion=f"larger AIE in every layer to {a.layers[blocks][-1]} (smallest lead: layer "
+        f"{a.layers[blocks][least]})",
     )
 
 
@@ -154,14 +159,14 @@ def _severed(a: Average) -> Finding:
     gap = a.resample.estimate((a.aie[attn] - a.aie[mlp])[early].mean(), draws)
     return Finding.measured(
         "severed_mlp",
-        "Early states need the MLPs after them: with these held at their corrupted values the "
-        "effect is lower than with attention held so (mean over the early blocks; whole "
-        f"{a.aie[whole][early].mean():.3f}, attention held {a.aie[attn][early].mean():.3f}, "
-        f"MLPs held {a.aie[mlp][early].mean():.3f})",
+        "Early states act through the MLPs after them",
         "a large drop without MLPs, little without attention (figure 3)",
         gap,
         "probability",
         holds=gap.low > 0,
+        criterion="AIE with attention severed less that with MLPs severed, mean over early layers, its "
+        f"interval above 0 (whole {a.aie[whole][early].mean():.3f}, severed attention "
+        f"{a.aie[attn][early].mean():.3f}, MLPs {a.aie[mlp][early].mean():.3f})",
     )
 
 
@@ -175,45 +180,48 @@ def of_edits(e: EditScores) -> list[Finding]:
     return [
         Finding.measured(
             "efficacy",
-            f"The new object becomes likelier than the old (edit of block {e.layer}; at least 95%)",
+            "The target object becomes likelier than the old answer",
             "100% (GPT-2 XL, CounterFact)",
             efficacy,
             "share",
             holds=efficacy.value >= 0.95,
+            criterion=f"in at least 95% of edits of layer {e.layer}",
         ),
         Finding.measured(
             "paraphrase",
-            "In paraphrases, too, the new object becomes likelier than the old (at least 80%)",
+            "In paraphrases, too, the target object becomes likelier than the old answer",
             "96.4% (GPT-2 XL, CounterFact)",
             paraphrase,
             "share",
             holds=paraphrase.value >= 0.8,
+            criterion="in at least 80% of paraphrases",
         ),
         Finding.measured(
             "neighbourhood",
-            "For other subjects the old answer stays likelier than the new object: the share of "
-            "prompts where it does falls by at most 10 points "
-            f"({before[:, 2].mean():.0%} before, {after[:, 2].mean():.0%} after)",
+            "For other subjects the old answer stays likelier than the target object",
             "78.1% before, 75.4% after (GPT-2 XL, CounterFact)",
             drop,
             "share",
             holds=drop.value <= 0.1,
+            criterion="the share of prompts where it does falls by at most 10 points "
+            f"({before[:, 2].mean():.0%} before, {after[:, 2].mean():.0%} after)",
         ),
         Finding.measured(
             "unrelated_text",
-            "The loss on unrelated text changes by less than 0.02",
+            "Unrelated text keeps its loss",
             "fluency is kept",
             change,
             "nats a token",
             holds=abs(change.value) < 0.02,
+            criterion="a change of less than 0.02",
         ),
         Finding.measured(
             "key_to_value",
-            "The edited matrix sends k* to v* (relative gap below 0.001), by a change of rank "
-            f"{int(e.rank.max())}",
+            "The edited matrix sends k* to v* by a change of rank 1",
             "by equation 2",
             gap,
             "at most",
             holds=gap.value < 1e-3 and e.rank.max() == 1,
+            criterion=f"relative gap below 0.001, rank 1 (here {int(e.rank.max())})",
         ),
     ]

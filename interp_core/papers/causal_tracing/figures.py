@@ -65,10 +65,10 @@ def _map(result: Trace, kind: str, named: bool = True, width: int = MAP) -> alt.
     tooltip = [
         alt.Tooltip("token:N"),
         tip("position", "position", "d"),
-        tip("layer", "block l", "d"),
+        tip("layer", "layer", "d"),
         tip("effect", effect_name(params)),
         tip("probability", "probability of the answer"),
-        tip("spread", "standard deviation over draws"),
+        tip("spread", "standard deviation over noise samples"),
     ]
     y = rows_axis(list(names.values()), "token, * of the subject" if named else None)
     colour = colour_of("effect", kind, top, effect_name(params))
@@ -84,7 +84,9 @@ def _settings(result: Trace, *lines: str) -> list[str]:
         "prompt": "the embeddings of another prompt",
     }
     draws = len(result.corrupt_score)
-    noise = f"{_NOISE.get(params.corruption)} of {size} on the subject, mean of {draws} draw"
+    noise = (
+        f"{_NOISE.get(params.corruption)} of {size} on the subject, mean of {draws} noise sample"
+    )
     noise += "s" * (draws > 1)
     first = (
         f"Probability of {answer}: {result.clean_probability:.1%} in the clean run, "
@@ -99,7 +101,10 @@ def _settings(result: Trace, *lines: str) -> list[str]:
 def _clipped(result: Trace) -> str:
     shown_, total = len(_window(result)), len(result.positions)
     some = f" Showing {shown_} of {total} positions, the subject's and the last ones."
-    return "Darker: more is brought back; effects below 0 are drawn as 0." + some * (shown_ < total)
+    return (
+        "The stronger the colour, the more is brought back; effects below 0 have a hue of their own."
+        + some * (shown_ < total)
+    )
 
 
 def _back(result: Trace) -> str:
@@ -131,13 +136,13 @@ def _severed(result: Trace) -> pd.DataFrame:
 def severed(result: Trace) -> alt.LayerChart:
     """Return the effect of the state of the last subject token, whole and with parts severed."""
     frame, last = _severed(result), result.subject[1] - 1
-    more = (tip("probability", "probability of the answer"), tip("spread", "SD over draws"))
+    more = (tip("probability", "probability of the answer"), tip("spread", "SD over noise samples"))
     axis = values_axis(effect_name(result.params), frame)
     return figure(
         lines(frame, result.layers, dict(SEVERED.values()), axis, *more),
         f"Bringing back {_back(result)} with MLPs or attention severed, by layer",
-        f"The state of the last subject token, “{shown(result.tokens[last])}”, is restored after "
-        "block l; the severed part stays, at that token, as corrupted. Where severing lowers the "
+        f"The residual stream at the last subject token, “{shown(result.tokens[last])}”, is restored "
+        "after each layer; the severed part stays, at that token, as corrupted. Where severing lowers the "
         "curve, the effect passes through that part.",
         width=fit(WIDTH, AXIS),
         height=280,
@@ -150,12 +155,12 @@ def heads(result: Trace) -> alt.Chart:
     count = int(result.frames["heads"]["head"].max()) + 1
     layers = result.layers[-max(1, theme.MAX_MARKS // count) :]
     frame = frame[frame["layer"].isin(layers)].assign(row=frame["head"].astype(str))
-    some = f" Showing the last {len(layers)} of {len(result.layers)} blocks."
+    some = f" Showing the last {len(layers)} of {len(result.layers)} layers."
     scale = theme.signed(top_of(frame["effect"].abs()))
     legend = alt.Legend(title=effect_name(result.params), orient="bottom", gradientLength=260)
     colour = alt.Color("effect:Q", scale=scale, legend=legend)
     tooltip = [
-        tip("layer", "block l", "d"),
+        tip("layer", "layer", "d"),
         tip("head", "head", "d"),
         tip("effect", effect_name(result.params), "+.3~g"),
         tip("probability", "probability of the answer"),
@@ -165,7 +170,7 @@ def heads(result: Trace) -> alt.Chart:
     return figure(
         chart,
         f"Single heads that bring back {_back(result)}",
-        *_settings(result, "Each head's output is restored at every position, in one block."),
+        *_settings(result, "Each head's output is restored at every position, in one layer."),
         some * (len(layers) < len(result.layers)),
         width=fit(max(chart.width, 20 * len(layers)), AXIS),
     )

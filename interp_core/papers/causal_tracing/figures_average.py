@@ -74,7 +74,7 @@ def average_maps(average: Average) -> alt.HConcatChart:
     )
     tooltip = [
         alt.Tooltip("row:N", title="token"),
-        tip("layer", "block l", "d"),
+        tip("layer", "layer", "d"),
         tip("aie", name),
         tip("low", "95% interval from"),
         tip("high", "to"),
@@ -90,7 +90,7 @@ def average_maps(average: Average) -> alt.HConcatChart:
     return figure(
         beside(panels, len(panels) if side else 1, color="independent"),
         "Average indirect effect of each class of token and layer",
-        f"Means over {_over(average)}. Darker: more is brought back; below 0 is drawn as 0.",
+        f"Means over {_over(average)}. The stronger the colour, the more is brought back; below 0 it has another hue.",
     )
 
 

@@ -70,7 +70,7 @@ def before_after(edit: Edit) -> alt.VConcatChart:
     return figure(
         alt.vconcat(*panels, spacing=14).resolve_scale(color="shared"),
         f"“{shown(edit.old)}” made “{shown(edit.new)}”: probabilities before and after",
-        f"An edit of the MLP of block {edit.layer}. Ring: before; disc: after.",
+        f"An edit of the MLP of layer {edit.layer}. Ring: before; disc: after.",
         "An answer of several tokens has the geometric mean of theirs.",
     )
 

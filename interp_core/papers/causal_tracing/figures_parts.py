@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import altair as alt
 import pandas as pd
 
@@ -11,14 +13,14 @@ from interp_core.plot import MAP, below, fit, small, theme
 
 Traced = Params | AverageParams
 
-SCHEMES = {
-    "resid_post": ["#f3f1f8", "#9e9ac8", "#3f007d"],
-    "mlp_out": ["#eef6ee", "#74c476", "#00441b"],
-    "attn_out": ["#fbeeea", "#fb6a4a", "#67000d"],
+SCHEMES: dict[str, Literal["state", "MLP", "attention"]] = {
+    "resid_post": "state",
+    "mlp_out": "MLP",
+    "attn_out": "attention",
 }
-"""The paper's colours by what is restored; in each, darker is more."""
+"""The paper's colours by what is restored: purple, green and red."""
 SEVERED = {
-    "resid_post": ("state restored", theme.COMPONENTS["embedding"]),
+    "resid_post": ("residual stream restored", theme.COMPONENTS["embedding"]),
     "sever_mlp": ("MLPs severed", theme.COMPONENTS["MLP"]),
     "sever_attn": ("attention severed", theme.COMPONENTS["attention"]),
 }
@@ -60,17 +62,17 @@ def gained(frame: pd.DataFrame, params: Traced) -> pd.DataFrame:
 def restored(kind: str, params: Traced) -> str:
     """Return what is restored at a cell of a map, in words."""
     if kind == "resid_post":
-        return "the state after block l"
+        return "the residual stream after layer l"
     name = "MLP outputs" if kind == "mlp_out" else "attention outputs"
     return f"{name} " + (
-        f"over {params.window} blocks around l" if params.window > 1 else "of block l"
+        f"over {params.window} layers around l" if params.window > 1 else "of layer l"
     )
 
 
 def panel_title(kind: str, params: Traced) -> alt.TitleParams:
     """Return the title of one panel, short enough for a narrow one."""
-    names = {"resid_post": "State after block l", "mlp_out": "MLPs", "attn_out": "Attention"}
-    over = "" if kind == "resid_post" else f", {params.window} blocks around l"
+    names = {"resid_post": "Residual stream", "mlp_out": "MLPs", "attn_out": "Attention"}
+    over = "" if kind == "resid_post" else f", {params.window} layers around l"
     return small(names[kind] + (over if params.window > 1 else ""))
 
 
@@ -91,8 +93,6 @@ def map_kinds(params: Traced) -> list[str]:
 
 
 def colour_of(field: str, kind: str, top: float, name: str) -> alt.Color:
-    """Return the colours of a kind, from 0 to ``top``."""
-    scale = alt.Scale(
-        domain=[0, top / 2, top], clamp=True, nice=False, range=SCHEMES[kind], interpolate="lab"
-    )
+    """Return the colours of a kind, up to ``top``."""
+    scale = theme.gained(SCHEMES[kind], top)
     return alt.Color(f"{field}:Q", scale=scale, legend=below(name))

@@ -23,7 +23,7 @@ _WIDTH, _PANEL = 560, 300
 def _score_tips(form: str = ".1%") -> list[alt.Tooltip]:
     return [
         alt.Tooltip("series:N", title="edit"),
-        alt.Tooltip("layer:Q", title="edited block"),
+        alt.Tooltip("layer:Q", title="edited layer"),
         alt.Tooltip("value:Q", format=form),
         alt.Tooltip("low:Q", title="95% interval from", format=form),
         alt.Tooltip("high:Q", title="to", format=form),
@@ -58,7 +58,7 @@ def scores(results: list[EditScores]) -> alt.LayerChart:
     )
     return figure(
         chart,
-        f"Scores of single edits of block {first.layer}, before and after",
+        f"Scores of single edits of layer {first.layer}, before and after",
         "Efficacy, paraphrase: share of prompts where the new object is likelier than the old "
         "answer.",
         "Neighbourhood: share of other subjects' prompts where the old answer is likelier.",
@@ -100,8 +100,8 @@ def by_layer(results: list[EditScores]) -> alt.ConcatChart:
     )
     return figure(
         chart,
-        "Scores after the edit, by edited block",
-        "Each edit is made on the model as it was, with C measured on text or the identity.",
+        "Scores after the edit, by edited layer",
+        "Each edit is made on the model as it was, with C estimated from text or the identity.",
         f"Bars: 95% intervals over facts, n = {n} edits a point.",
     )
 
@@ -117,7 +117,7 @@ def _score_panel(frame: pd.DataFrame, score: str) -> alt.LayerChart:
     base = alt.Chart(frame).encode(
         x=alt.X(
             "layer:Q",
-            title="edited block",
+            title="edited layer",
             scale=alt.Scale(domain=[layers[0] - 0.5, layers[-1] + 0.5], nice=False, zero=False),
             axis=alt.Axis(values=layers, format="d", labelOverlap=True),
         ),

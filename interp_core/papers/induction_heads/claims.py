@@ -28,29 +28,31 @@ def of_heads(heads: Heads) -> list[Finding]:
     return [
         Finding.measured(
             "induction_heads",
-            f"Several heads attend to what followed before (prefix matching above "
-            f"{params.threshold:g}; {params.tokens} random tokens, {params.repeats} times)",
+            "Several heads attend to what followed the current token before",
             "heads with scores up to 0.94 in models of every size above one layer",
             Estimate.of_draws(len(found), above, every.shape[1], "heads"),
             "heads",
             holds=len(found) >= _SEVERAL,
+            criterion=f"prefix matching above {params.threshold:g} in at least {_SEVERAL} heads "
+            f"({params.tokens} random tokens, {params.repeats} times)",
         ),
         Finding.measured(
             "copy_loss",
-            "Random tokens are predicted once they repeat (loss on the last copy below 2 nats)",
+            "Random tokens are predicted once they repeat",
             "repeated random tokens are copied",
             last,
             "nats",
             holds=last.value < 2,
+            criterion="loss on the last repetition below 2 nats",
         ),
         Finding.measured(
             "previous_token_head",
-            "A head in an earlier layer than the best induction head attends to the previous token "
-            "(above 0.5)",
+            "A head before the best induction head attends to the previous token",
             "a previous-token head feeds the induction head's keys",
             previous,
             "attention",
             holds=previous.value > 0.5 and bool(found) and best[0] < found[0][0],
+            criterion="attention to the previous token above 0.5, in an earlier layer",
         ),
     ]
 
@@ -66,20 +68,21 @@ def of_ablation(result: Ablated) -> list[Finding]:
     return [
         Finding.measured(
             f"ablation_{label}",
-            f"Without {who}, repeats are no longer predicted (rise of the last copy's loss of at "
-            f"least {enough} nats)",
+            f"Ablating {who} ends the prediction of repetitions",
             "ablating induction heads removes most in-context learning in small models",
             rise,
             "nats",
             holds=rise.low > enough,
+            criterion=f"the last repetition's loss rises by more than {enough} nats, with its interval",
         ),
         Finding.measured(
             f"ablation_ratio_{label}",
-            f"That is at least 10 times what as many other heads of the same layers do, without {who}",
+            f"Ablating {who} does more than ablating as many other heads of the same layers",
             "other heads matter far less",
             ratio,
             "times",
             holds=ratio.value >= 10,
+            criterion="a rise at least 10 times theirs",
         ),
     ]
 
@@ -91,12 +94,12 @@ def of_context(result: InContext) -> list[Finding]:
     findings = [
         Finding.measured(
             "in_context_score",
-            f"Late tokens are predicted better than early ones (loss of token {result.late} less that "
-            f"of token {result.early}{scaled})",
+            "Late tokens are predicted better than early ones",
             "about -0.4 nats from one layer's size to 13 billion parameters",
             score,
             "nats",
             holds=score.high < 0,
+            criterion=f"loss({result.late}) − loss({result.early}) below 0, with its interval{scaled}",
         )
     ]
     if result.heads:
@@ -108,11 +111,12 @@ def of_context(result: InContext) -> list[Finding]:
         findings.append(
             Finding.measured(
                 "in_context_ablated",
-                f"Without {who}, less in-context learning is left",
+                f"Ablating {who} reduces in-context learning",
                 "induction heads are the mechanism of most in-context learning in small models",
                 change,
                 "nats",
                 holds=change.low > 0,
+                criterion="the change of that score above 0, with its interval",
             )
         )
     return findings
@@ -129,29 +133,30 @@ def of_circuits(result: Circuits) -> list[Finding]:
     return [
         Finding.measured(
             "path_sender",
-            f"The earlier head that {receiver}'s keys depend on most ({sender}) attends to the previous "
-            "token (above 0.5)",
+            f"What {receiver}'s keys depend on most is a previous-token head ({sender})",
             "the previous-token head composes with the induction head's keys",
             looks,
             "attention",
             holds=looks.value > 0.5,
+            criterion="its attention to the previous token above 0.5",
         ),
         Finding.measured(
             "path_drop",
-            f"Reading {receiver}'s keys without what {sender} writes lowers its prefix matching by more "
-            "than half",
+            f"{receiver}'s prefix matching needs what {sender} writes into its keys",
             "K-composition makes induction",
             drop,
             "attention",
             holds=drop.value > result.clean.mean() / 2,
+            criterion="read without it, it falls by more than half",
         ),
         Finding.measured(
             "path_loss",
-            f"Cutting the path from {sender} into the keys of {len(result.receivers)} induction heads "
-            "raises the last copy's loss more than cutting that of L{}H{}".format(*result.control),
+            f"The path from {sender} into the induction heads' keys is what copies",
             "the two-step circuit is what copies",
             rise,
             "nats",
             holds=rise.low > 0,
+            criterion=f"without it, into {len(result.receivers)} heads, the last repetition's loss rises more than "
+            "without that of L{}H{}: difference above 0, with its interval".format(*result.control),
         ),
     ]

@@ -85,12 +85,13 @@ def _falls(training: Training, name: Toy) -> Finding:
     _, _, window = _of(training, name)
     return Finding.measured(
         f"phase_change_{name}",
-        f"{name} layers: the loss on a segment's second copy falls by more than {FALL} nats within "
-        f"{WINDOW:.0%} of training (largest fall: {_span(training, window)})",
+        f"{name} layers: the loss on what repeats falls abruptly",
         "an abrupt change, at 1 to 3 billion tokens in small models",
         _ours(window.fall),
         "nats",
         holds=window.fall > FALL,
+        criterion=f"by more than {FALL} nats within {WINDOW:.0%} of training (largest fall: "
+        f"{_span(training, window)})",
     )
 
 
@@ -101,13 +102,13 @@ def _forms(training: Training, name: Toy) -> Finding:
     near = step is not None and start - NEAR <= step <= end + NEAR
     return Finding.measured(
         f"heads_form_{name}",
-        f"{name} layers: induction heads form then. The best prefix matching passes {SCORE} in "
-        f"that window, or at most {NEAR} steps off it (passed "
-        f"{'never' if step is None else f'at step {step}'}; ours: at the end of training)",
+        f"{name} layers: induction heads form at the same time",
         "induction heads form in the same window",
         _ours(best[-1]),
         "(attention)",
         holds=near and window.fall > FALL,
+        criterion=f"best prefix matching passes {SCORE} in that window, or at most {NEAR} steps off it "
+        f"(passed {'never' if step is None else f'at step {step}'}; ours: at the end)",
     )
 
 
@@ -119,13 +120,14 @@ def _composes(training: Training) -> Finding:
     earlier, other, later, head = training.circuit("2")
     return Finding.measured(
         "k_composition",
-        f"2 layers: keys of the induction head (L{later}H{head}) come to read what the "
-        f"previous-token head (L{earlier}H{other}) writes. Their K-composition rises over the window "
-        f"({_span(training, window)}: {before:.2f} to {after:.2f} above chance)",
+        f"2 layers: the induction head L{later}H{head} comes to read what the previous-token head "
+        f"L{earlier}H{other} writes",
         "induction heads are made by K-composition with a previous-token head",
         _ours(after - before),
         "(of at most 1)",
         holds=after > before and window.fall > FALL,
+        criterion=f"K-composition rises over the window ({_span(training, window)}: {before:.2f} to "
+        f"{after:.2f} above chance)",
     )
 
 
@@ -134,12 +136,13 @@ def _stays(training: Training) -> Finding:
     most = loss[np.abs(loss - CHANCE).argmax()]
     return Finding.measured(
         "no_phase_change_1",
-        f"1 layer: no phase change. The loss on the second copy stays within {FLAT} nats of chance, "
-        f"ln {D_VOCAB} = {CHANCE:.2f} (farthest: {most:.2f}; at the end {loss[-1]:.2f})",
+        "1 layer: no phase change",
         "one-layer models have no phase change",
         _ours(most - CHANCE),
         "nats from chance",
         holds=abs(most - CHANCE) <= FLAT,
+        criterion=f"loss on what repeats within {FLAT} nats of chance, ln {D_VOCAB} = {CHANCE:.2f} (farthest: "
+        f"{most:.2f}; at the end {loss[-1]:.2f})",
     )
 
 
@@ -147,11 +150,12 @@ def _has_none(training: Training) -> Finding:
     _, best, _ = _of(training, "1")
     return Finding.measured(
         "no_heads_1",
-        f"1 layer: no induction heads. The best prefix matching stays below {IDLE}",
+        "1 layer: no induction heads",
         "one-layer models cannot make them",
         _ours(np.nanmax(best)),
         "(attention)",
         holds=np.nanmax(best) < IDLE,
+        criterion=f"best prefix matching below {IDLE}",
     )
 
 
@@ -165,12 +169,12 @@ def _smeared(training: Training) -> Finding:
     said = ["never" if step is None else f"at step {step}" for step in (early, late)]
     return Finding.measured(
         "smeared_keys",
-        "1 layer with smeared keys forms them, and earlier than 2 layers: it comes half way from "
-        f"chance to where these end, to {level:.2f} nats on the second copy, {said[0]}; they do "
-        f"{said[1]}",
+        "1 layer with smeared keys forms them, and earlier than 2 layers",
         "with smeared keys one layer suffices, and the change comes earlier",
         _ours(lead),
         "steps earlier",
         # Half way of a fall that did not happen tells nothing.
         holds=lead > 0 and CHANCE - float(plain[-1]) > FLAT,
+        criterion=f"half way from chance to where 2 layers end, {level:.2f} nats on what repeats, is reached "
+        f"earlier ({said[0]}; 2 layers {said[1]})",
     )

@@ -20,7 +20,6 @@ from interp_core.plot import (
     scatter,
     shown_layers,
     side_labels,
-    signed_ink,
     strokes,
     theme,
     tip,
@@ -40,7 +39,7 @@ _GLOSS: dict[Score, str] = {
 }
 """What the values of each score mean."""
 _SIGNED = ("copying", "logit_copying")
-_WIDTH, _COPY, _NAMED = 700, 60, 8
+_WIDTH, _NAME, _NAMED = 700, 85, 8
 
 
 def _head_table(heads: Heads) -> pd.DataFrame:
@@ -73,12 +72,14 @@ def _tips() -> list[alt.Tooltip]:
     ]
 
 
-def _score_colour(heads: Heads, score: Score, values: np.ndarray) -> tuple[alt.Color, np.ndarray]:
-    """Return the colours of a score, and the ink that reads on each value's."""
+def _score_colour(
+    heads: Heads, score: Score, values: np.ndarray
+) -> tuple[alt.Color, dict[str, np.ndarray]]:
+    """Return the colours of a score, and a column of the ink that reads on each value's."""
     if score in _SIGNED:
         legend = gradient(["copying score", "(-1 to 1)"], values=[-1, -0.5, 0, 0.5, 1])
         colour = alt.Color(f"{score}:Q", scale=theme.signed(1), legend=legend)
-        return colour, signed_ink(values, 1)
+        return colour, {}
     quantity = theme.QUANTITIES["probability"]
     if score == "entropy":
         end = float(np.ceil(np.log(heads.tokens.shape[1])))
@@ -89,7 +90,7 @@ def _score_colour(heads: Heads, score: Score, values: np.ndarray) -> tuple[alt.C
         name = matching if score == "prefix_matching" else "attention"
         legend = gradient(name, values=[0, 0.2, 0.4, 0.6, 0.8, 1], format=".1f")
     colour = alt.Color(f"{score}:Q", scale=quantity.scale, legend=legend)
-    return colour, quantity.ink(values)
+    return colour, {"ink": quantity.ink(values)}
 
 
 def head_grid(
@@ -107,7 +108,7 @@ def head_grid(
     colour, ink = _score_colour(heads, score, values)
     high = frame["induction"] if score in _SIGNED else values >= heads.params.threshold
     numbers = frame[score].map("{:.2f}".format).where(high & (score != "entropy"), "")
-    frame = frame.assign(ink=ink, number=numbers, outlined=frame["induction"])
+    frame = frame.assign(**ink, number=numbers, outlined=frame["induction"])
     above, missing = len(heads.induction_heads), int(np.isnan(values).sum())
     text, gloss = NAMES[score], _GLOSS[score]
     return figure(
@@ -121,7 +122,9 @@ def head_grid(
             if score == "copying"
             else f"Means over {sequences(heads.params, len(heads.losses))}."
         ),
-        f"Grey: {missing:,} heads that do not see back to the copy before." if missing else "",
+        f"Grey: {missing:,} heads that do not see back to the repetition before."
+        if missing
+        else "",
         f"Showing the last {len(layers)} of {depth} layers." if len(layers) < depth else "",
     )
 
@@ -130,8 +133,8 @@ def copy_losses(heads: Heads) -> alt.LayerChart:
     """Return the loss by place in the copy, a line a copy."""
     frame = heads.frames["losses"]
     last = heads.params.repeats
-    frame = frame.assign(name=frame["copy"].map("copy {}".format))
-    names = [f"copy {copy}" for copy in range(1, last + 1)]
+    frame = frame.assign(name=frame["copy"].map("repetition {}".format))
+    names = [f"repetition {copy}" for copy in range(1, last + 1)]
     means = heads.copy_losses.mean(0)
     scale = alt.Scale(
         domain=names, scheme=alt.SchemeParams("plasma", extent=[0.25, 0.8]), type="ordinal"
@@ -139,20 +142,20 @@ def copy_losses(heads: Heads) -> alt.LayerChart:
     legend = strokes(names, 8, symbolOpacity=1)
     x = alt.X(
         "place:Q",
-        title="place in the copy (0 = its first token)",
+        title="position within the repetition (0 = its first token)",
         scale=alt.Scale(domain=[0, heads.params.tokens - 1], nice=False),
         axis=alt.Axis(format="d", tickMinStep=1, labelFlush=False),
     )
     curves = loss_curves(frame, x, alt.Color("name:N", sort=names, scale=scale, legend=legend))
     ends = frame[frame["copy"].isin([1, last])].groupby("copy").tail(1)
     y, base = curves.layer[1].encoding.y, alt.Chart(ends).encode(x=x)
-    width = fit(_WIDTH, AXIS + _COPY)
+    width = fit(_WIDTH, AXIS + _NAME)
     _, labels = side_labels(base, ends, "name", (width, 320), y)
     return figure(
         alt.layer(curves, labels),
-        "Loss of each token, by its place in the copy",
-        f"Random tokens cannot be predicted at first ({means[0]:.1f} nats in copy 1); what repeats "
-        f"can ({means[-1]:.1f} in copy {last}).",
+        "Loss of each token, by its position within the repetition",
+        f"Random tokens cannot be predicted at first ({means[0]:.1f} nats in repetition 1); what "
+        f"repeats can ({means[-1]:.1f} in repetition {last}).",
         f"Bands: 95% intervals, {sequences(heads.params, len(heads.losses))}.",
         width=width,
         height=320,
@@ -174,7 +177,9 @@ def score_scatter(heads: Heads) -> alt.LayerChart:
         "Prefix matching: attention to what followed before. Copying, by eigenvalues of the "
         "weights: 1 raises the token read.",
         f"{copy} of {len(induction)} induction heads copy (score above 0){some}. {sequences(heads.params, len(heads.losses))}.",
-        f"Left out: {missing:,} heads that do not see back to the copy before." if missing else "",
+        f"Left out: {missing:,} heads that do not see back to the repetition before."
+        if missing
+        else "",
         f"Showing {len(cut):,} of {len(frame):,} heads." if len(cut) < len(frame) else "",
     )
     kind = pd.Categorical(np.where(cut["induction"], kinds[1], kinds[0]), kinds)

@@ -21,16 +21,16 @@ def _named_set(result: Ablated) -> str:
 
 
 def ablation_losses(result: Ablated) -> alt.LayerChart:
-    """Return the loss by position, whole and without heads, the copies told apart by rules."""
+    """Return the loss by position, whole and without heads, the repetitions told apart by rules."""
     frame, colour = by_condition(result.frames["losses"])
     end, tokens = int(frame["position"].max()), result.params.tokens
     starts = [end + 1 - tokens * k for k in range(1, result.params.repeats)][::-1]
     found = result.summary
     lines = (
-        f"On the last copy: {found['base_last_copy_loss']:.1f} nats whole, "
+        f"On the last repetition: {found['base_last_copy_loss']:.1f} nats whole, "
         f"{found['ablated_last_copy_loss']:.1f} without them; as many other heads of the same "
         f"layers cost {found['others_rise']:+.1f}.",
-        f"Thin rules: where a copy begins. Bands: 95% intervals, "
+        f"Thin rules: where repetitions 2, 3 and so on begin. Bands: 95% intervals, "
         f"{sequences(result.params, len(result.base))}.",
     )
     x = alt.X(
@@ -40,7 +40,7 @@ def ablation_losses(result: Ablated) -> alt.LayerChart:
         axis=alt.Axis(format="d", tickMinStep=1),
     )
     curves = loss_curves(frame, x, colour)
-    names = [f"copy {copy}" for copy in range(2, len(starts) + 2)]
+    names = [f"{copy}" for copy in range(2, len(starts) + 2)]
     rules = alt.Chart(pd.DataFrame({"position": starts, "copy": names})).encode(x=x)
     chart = alt.layer(
         rules.mark_rule(strokeWidth=1, opacity=0.7),
@@ -52,7 +52,7 @@ def ablation_losses(result: Ablated) -> alt.LayerChart:
 
 
 def ablation_rises(result: Ablated) -> alt.LayerChart:
-    """Return how much the last copy's loss rises without the heads, and without each other draw."""
+    """Return how much the last repetition's loss rises without the heads, and without each other draw."""
     frame, colour = by_condition(result.frames["rises"])
     draws = [f"draw {i + 1}" for i in range(len(result.controls))]
     frame = frame.assign(row=["these heads", *draws]).sort_values(
@@ -88,9 +88,7 @@ def ablation_rises(result: Ablated) -> alt.LayerChart:
         base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q"),
         base.mark_point(size=70, filled=True, opacity=1).encode(x=x),
     )
-    heading = (
-        f"Rise of the last copy's loss without {_named_set(result)}, and without as many others"
-    )
+    heading = f"Rise of the last repetition's loss without {_named_set(result)}, and without as many others"
     return figure(chart, heading, *lines, width=fit(_WIDTH - 60, 110), height=alt.Step(22))
 
 

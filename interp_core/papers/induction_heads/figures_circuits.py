@@ -18,7 +18,6 @@ from interp_core.plot import (
     legend,
     scatter,
     shown_layers,
-    signed_ink,
     small,
     theme,
     tip,
@@ -66,7 +65,6 @@ def paths(result: Circuits) -> alt.LayerChart:
     within, bound = shown_layers(layers, heads), top_of(frame["drop"].abs())
     clear = frame["drop"].abs() >= max(0.02, bound / 10)
     frame = frame[frame["layer"].isin(within)].assign(
-        ink=signed_ink(frame["drop"].to_numpy(), bound),
         number=frame["drop"].map("{:.2f}".format).where(clear, ""),
         outlined=frame["sends"],
     )

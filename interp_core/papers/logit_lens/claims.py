@@ -56,19 +56,21 @@ def _identities(m: Measured) -> tuple[Finding, ...]:
     return (
         Finding.measured(
             "last_row",
-            "The last layer's readout is the model's own output (gap below 0.001)",
+            "The last layer's readout is the model's own output",
             "by definition",
             Estimate(m.output_gap, m.n_positions, "positions"),
             "nats at most",
             holds=m.output_gap < 1e-3,
+            criterion="gap below 0.001",
         ),
         Finding.measured(
             "attribution_sums",
-            "Direct attributions add up to the logit (gap below 0.01)",
+            "Direct attributions add up to the logit",
             "by definition",
             Estimate(m.attribution_gap, m.n_positions, "positions"),
             "logits at most",
             holds=m.attribution_gap < 1e-2,
+            criterion="gap below 0.01",
         ),
     )
 
@@ -78,19 +80,21 @@ def _inputs(m: Measured) -> tuple[Finding, ...]:
     return (
         Finding.measured(
             "embedding_is_input",
-            "The embedding reads as the input token (at least 60%)",
+            "The embedding reads as the input token",
             "the input layer looks like the input",
             _estimate(m, m.input_share[0]),
             "share",
             holds=m.input_share[0, 0] >= 0.6,
+            criterion="at at least 60% of positions",
         ),
         Finding.measured(
             "input_discarded",
-            f"No block reads as the input token (at most 15%; the most is layer {m.layers[loudest]})",
+            "No block reads as the input token",
             "the input is gone after the first layer",
             _estimate(m, m.input_share[loudest]),
             "share",
             holds=m.input_share[loudest, 0] <= 0.15,
+            criterion=f"at most 15% of positions (the most: layer {m.layers[loudest]})",
         ),
     )
 
@@ -99,15 +103,16 @@ def _convergence(m: Measured) -> tuple[Finding, ...]:
     deep = _at(m, _DEEP)
     return (
         *_ranks(m),
-        _monotone(m, "kl_monotone", 1),
-        _monotone(m, "kl_late", _at(m, _LAST_THIRD)),
+        _monotone(m, "kl_monotone", "KL(final ‖ layer) falls with depth", 1),
+        _monotone(m, "kl_late", "KL(final ‖ layer) falls in the last third", _at(m, _LAST_THIRD)),
         Finding.measured(
             "agreement_late",
-            f"By layer {m.layers[deep]} the readout agrees with the output (at least 45%)",
+            "Late readouts agree with the output",
             "late layers hold better guesses",
             _estimate(m, m.agreement[deep]),
             "share",
             holds=m.agreement[deep, 0] >= 0.45,
+            criterion=f"at least 45% of positions at layer {m.layers[deep]}",
         ),
     )
 
@@ -120,37 +125,40 @@ def _ranks(m: Measured) -> tuple[Finding, ...]:
     return (
         Finding.measured(
             "rank_falls",
-            "The final token's median rank never rises by more than 3, and is at most 5 "
-            f"from layer {m.layers[near_end]} on",
+            "The final token's rank falls through the layers",
             "ranks fall through the layers",
             _estimate(m, m.median_rank[near_end]),
             unit,
             holds=settles,
+            criterion="its median never rises by more than 3, and is at most 5 "
+            f"from layer {m.layers[near_end]} on",
         ),
         Finding.measured(
             "rank_middle",
-            f"Half-way, at layer {m.layers[middle]}, the median rank is at most 5 already",
+            "The final token's rank has collapsed half-way",
             "ranks collapse by the middle of the network",
             _estimate(m, m.median_rank[middle]),
             unit,
             holds=rank[middle] <= 5,
+            criterion=f"median at most 5 at layer {m.layers[middle]}",
         ),
     )
 
 
-def _monotone(m: Measured, name: str, start: int) -> Finding:
+def _monotone(m: Measured, name: str, claim: str, start: int) -> Finding:
     """Test whether KL only falls from row ``start`` on: no rise that its interval sets above 0."""
     steps = m.kl_step[start:]
     worst = int(steps[:, 0].argmax())
     first, second = m.layers[start + worst], m.layers[start + worst + 1]
     return Finding.measured(
         name,
-        f"From layer {m.layers[start]} on, KL(final || layer) shows no rise whose interval is "
-        f"above 0 (largest step: layer {first} to {second})",
+        claim,
         "smooth convergence to the final distribution",
         _estimate(m, steps[worst]),
         "nats",
         holds=bool((steps[:, 1] <= 0).all()),
+        criterion=f"from layer {m.layers[start]} on no rise whose interval is above 0 (largest step: layer "
+        f"{first} to {second})",
     )
 
 
@@ -158,9 +166,10 @@ def _crystallisation(m: Measured) -> Finding:
     settled, bound = m.resample.mean(m.crystallisation), m.layers[_at(m, _LAST_THIRD)]
     return Finding.measured(
         "crystallisation",
-        f"The prompt's next token settles in the last third of the layers (from {bound} on)",
+        "The prompt's next token settles in the last third of the layers",
         "guesses are refined late",
         settled,
         "(mean layer)",
         holds=settled.value >= bound,
+        criterion=f"mean layer at least {bound}",
     )
