@@ -28,7 +28,7 @@ def test_a_trace_has_a_link_that_opens_the_same_trace(page, browser, app):  # no
     page.get_by_role("slider", name="Window").focus()
     page.keyboard.press("ArrowRight")
     address_has(page, "window=11")
-    expect(page.get_by_text(re.compile("11 blocks")).first).to_be_visible()
+    expect(page.get_by_text(re.compile("11 layers")).first).to_be_visible()
     says(page, "Japan*")
     marks = figure(page).text_content()
     again = browser.new_context().new_page()

@@ -158,7 +158,9 @@ def test_another_ones_entry_under_its_name_is_set_aside(results, caplog):
 
 
 @pytest.mark.parametrize(
-    "spoil", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")], ids=str
+    "spoil",
+    [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")],
+    ids=["fifo", "folder", "device"],
 )
 def test_only_regular_files_are_read(spoil, results, caplog):
     check_refused(results[0], spoil, caplog)

@@ -431,5 +431,5 @@ def test_a_cancelled_trace_shows_what_it_has(tiny, monkeypatch):
     assert isinstance(partial, Trace)
     assert progress.label == "tracing" and 0 < progress.done < progress.total
     traced = np.isfinite(partial.score[0]).all((0, 2))
-    assert traced.sum() == 3 and traced[columns].all()
-    assert len(partial.frames["trace"]) == 9 and partial.frames["heads"]["effect"].isna().all()
+    assert traced.sum() == 2 and traced[columns[:2]].all(), "it stops within a step"
+    assert len(partial.frames["trace"]) == 6 and partial.frames["heads"]["effect"].isna().all()
