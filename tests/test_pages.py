@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -12,6 +14,7 @@ from interp_core import links
 from interp_core.fields import Parameter, fields_of
 from interp_core.params import ParameterError, reads
 from interp_core.query import changed, link
+from interp_core.question import stored
 from interp_core.registry import BUILT
 
 APP = Path(__file__).parents[1] / "streamlit_app"
@@ -43,8 +46,9 @@ KNOWN_TO_CRASH = [
 ]
 
 
-def opened(paper: str, query: dict[str, list[str]]) -> AppTest:
+def opened(paper: str, query: dict[str, list[str]], width: int = 0) -> AppTest:
     page = AppTest.from_string(SCRIPT.format(folder=str(APP), paper=paper), default_timeout=60)
+    page.session_state["width"] = width
     for key, values in query.items():
         page.query_params[key] = values
     return page.run()
@@ -116,3 +120,47 @@ def test_links_that_once_ended_in_an_exception_open(address):
     page = opened(path, parse_qs(query))
     assert not page.exception
     assert bool(page.warning) == ("edit" in address)
+
+
+@pytest.fixture
+def app_module(monkeypatch):
+    """Import a module of the app as its script does."""
+    monkeypatch.syspath_prepend(str(APP))
+    return importlib.import_module
+
+
+def test_a_figure_is_drawn_once_for_all_readers(app_module):
+    figure = app_module("figure")
+    question = BUILT["induction-heads"].questions[0]
+    result, (grid, *_) = stored(question.params()), question.figures
+    figure._made.cache_clear()
+    one, again = (figure._made(grid, result, ("entropy",), "light", None) for _ in range(2))
+    assert again is one and figure._made.cache_info().misses == 1
+    others = {
+        figure._made(grid, result, *rest)
+        for rest in (
+            (("copying",), "light", None),
+            (("entropy",), "dark", None),
+            (("entropy",), "light", 376),
+        )
+    }
+    assert len({one, *others}) == 4
+
+
+def test_a_page_is_drawn_for_the_width_that_the_browser_told():
+    pages = {pixels: opened("causal-tracing", {}, pixels) for pixels in (0, 400)}
+    specs = [page.get("vega_lite_chart")[0].proto.spec for page in pages.values()]
+    assert "hconcat" in specs[0] and "hconcat" not in specs[1]
+
+
+def test_modules_are_spared_by_the_collector_once(app_module):
+    garbage = app_module("garbage")
+    try:
+        garbage.spare_modules()
+        before = gc.get_freeze_count()
+        assert before > 100_000
+        held = [[] for _ in range(1000)]
+        garbage.spare_modules()
+        assert gc.get_freeze_count() <= before and len(held) == 1000
+    finally:
+        gc.unfreeze()

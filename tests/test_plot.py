@@ -9,16 +9,19 @@ from pathlib import Path
 
 import altair as alt
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from interp_core import exports
 from interp_core.papers.logit_lens import PRESETS, figures_grid
-from interp_core.plot import columns, font, theme
+from interp_core.plot import columns, font, room, theme
 from interp_core.question import stored
+from interp_core.registry import BUILT
 
 PLOT = Path(theme.__file__).parent
 FIGURES = [*PLOT.glob("*.py"), *PLOT.parent.glob("papers/*/figures*.py")]
+QUESTIONS = [question for paper in BUILT.values() for question in paper.questions]
 TEXTS = ("·Madrid", "iiiiiii", "WWWWWWW", "Жук", "ναός")
 
 
@@ -119,3 +122,34 @@ def test_figures_cut_names_themselves():
         config = theme.config(mode)
         limits = [config["axis"]["labelLimit"], config["legend"]["labelLimit"]]
         assert [*limits, config["legend"]["titleLimit"]] == [0, 0, 0]
+
+
+SCROLL = {"pattern", "arcs"}
+"""Figures of every token of a text, which scroll on a phone."""
+
+
+@pytest.mark.parametrize("pixels", [376, 708])
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
+def test_every_figure_fits_the_room_it_has(question, pixels):
+    result = stored(question.params())
+    for each in question.figures:
+        if not each.when(result) or (each.name in SCROLL and pixels < 600):
+            continue
+        with room.within(pixels):
+            made = each.draw(result)
+        if not isinstance(made, pd.DataFrame):
+            svg = exports.svg(made).decode()
+            width = float(re.search(r'width="([\d.]+)"', svg).group(1))
+            assert width <= pixels + 2 * theme.PADDING, each.name
+
+
+def test_room_is_shared_by_as_many_panels_as_have_most_of_their_width():
+    assert room.across(3, 200, 60) == (3, 200) and room.fit(640, 70) == 640 and not room.narrow()
+    with room.within(1000):
+        assert room.across(3, 200, 60) == (3, 200) and room.fit(640, 70) == 640
+    with room.within(700):
+        assert room.across(3, 200, 60) == (3, 161) and room.fit(640, 70) == 630
+    with room.within(360):
+        assert room.across(3, 200, 60) == (1, 300) and room.fit(640, 70) == 290 and room.narrow()
+        assert room.across(1, 200, 60) == (1, 200)
+    assert not room.narrow()
