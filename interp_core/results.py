@@ -13,7 +13,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Self,
+    TypeVar,
+    get_origin,
+    get_type_hints,
+)
 
 import altair as alt
 import numpy as np
@@ -149,8 +158,6 @@ class Result(ABC):
     version: ClassVar[int] = 1
     """Raised when the same parameters would give other numbers, so that old entries go unread."""
 
-    axes: ClassVar[Mapping[str, str]] = {}
-    """The axes of every array, and of tuples that go along; see :func:`archive.check_axes`."""
     files: ClassVar[Mapping[str, str]] = {}
     """What ships and is read beside the parameters and the model, by name: part of its key."""
 
@@ -159,6 +166,15 @@ class Result(ABC):
         provenance: Provenance
     evidence: Mapping[str, Result] = field(default_factory=dict, kw_only=True, repr=False)
     """Other results that the paper's claims rest on, by name, where they are at hand. Not stored."""
+
+    @classmethod
+    def axes(cls) -> dict[str, str]:
+        """Return the axes of every array, and of tuples that go along, as their types have them.
+
+        See :func:`archive.check_axes`.
+        """
+        hints = get_type_hints(cls, include_extras=True).items()
+        return {n: hint.__metadata__[0] for n, hint in hints if get_origin(hint) is Annotated}
 
     @classmethod
     def identity(cls) -> dict[str, Any]:
@@ -282,6 +298,6 @@ class Result(ABC):
         if arrays.keys() != expected or texts.keys() != fields - expected:
             raise ValueError("its fields are not those of its kind")
         kept = {name: TypeAdapter(hints[name]).validate_python(texts[name]) for name in texts}
-        archive.check_axes({**kept, **arrays}, cls.axes)
+        archive.check_axes({**kept, **arrays}, cls.axes())
         values: dict[str, Any] = {**kept, **arrays}
         return cls(**values)

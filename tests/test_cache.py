@@ -191,7 +191,7 @@ def test_every_array_has_its_axes(name):
     kind = QUESTIONS[name].result
     hints = get_type_hints(kind)
     fields = {field.name for field in dataclasses.fields(kind)} - {"evidence"}
-    assert {field for field in fields if hints[field] is np.ndarray} <= kind.axes.keys() <= fields
+    assert {field for field in fields if hints[field] is np.ndarray} <= kind.axes().keys() <= fields
 
 
 @pytest.mark.parametrize("paper", BUILT.values(), ids=lambda paper: paper.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -32,6 +33,18 @@ def layer_axis(layers: Sequence[int] | np.ndarray, *, named: bool = True) -> alt
     )
     scale = alt.Scale(domain=[first, max(last, first + 1)], nice=False, zero=False)
     return alt.X("layer:Q", title="layer" if named else None, axis=axis, scale=scale)
+
+
+def x_axis(field: str, title: str, domain: Sequence[float], **axis: Any) -> alt.X:
+    """Return a horizontal axis of numbers, from end to end of ``domain``."""
+    scale = alt.Scale(domain=list(domain), nice=False)
+    return alt.X(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(**axis))
+
+
+def y_axis(field: str, title: str, domain: Sequence[float], **axis: Any) -> alt.Y:
+    """Return a vertical axis of numbers, from end to end of ``domain``, with a grid."""
+    scale = alt.Scale(domain=list(domain), nice=False)
+    return alt.Y(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(grid=True, **axis))
 
 
 def rank_axis(field: str) -> alt.Y:

@@ -6,9 +6,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from interp_core.plot.axes import layer_axis
+from interp_core.plot.axes import layer_axis, y_axis
 from interp_core.plot.legends import strokes
-from interp_core.plot.titles import layered, points, tip
+from interp_core.plot.titles import ends, layered, points, tip
 
 _POINTS = 400
 """Points from which on lines have no dots."""
@@ -26,7 +26,6 @@ def lines(
     legend = strokes(colours, 3, symbolOpacity=1)
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     banded = "low" in frame
-    ends = [tip("low", "95% interval from"), tip("high", "to")] if banded else []
     base = alt.Chart(frame).encode(
         x=layer_axis(layers),
         color=alt.Color("name:N", scale=scale, legend=legend),
@@ -34,7 +33,7 @@ def lines(
             alt.Tooltip("name:N", title="curve"),
             tip("layer", "layer", "d"),
             tip("value", name),
-            *ends,
+            *(ends() if banded else []),
             *more,
         ],
     )
@@ -55,17 +54,10 @@ def values_axis(name: str, frame: pd.DataFrame) -> alt.Y:
 def loss_curves(frame: pd.DataFrame, x: alt.X, colour: alt.Color) -> alt.LayerChart:
     """Return losses with their bands, a line for each ``name``."""
     top = 1.04 * max(float(frame["high"].max()), 1e-6)
-    y = alt.Y(
-        "loss:Q",
-        title="loss (nats)",
-        scale=alt.Scale(domain=[0, top], nice=False),
-        axis=alt.Axis(grid=True, tickCount=6),
-    )
+    y = y_axis("loss", "loss (nats)", (0, top), tickCount=6)
     place = alt.Tooltip(x["shorthand"], title=x["title"].split(" (")[0], format="d")
-    named = {"loss": "loss (nats)", "low": "95% interval from", "high": "to"}
-    tips = [alt.Tooltip(f"{field}:Q", title=name, format=".2f") for field, name in named.items()]
-    tips = [alt.Tooltip("name:N", title="curve"), place, *tips]
-    base = alt.Chart(frame).encode(x=x, color=colour, tooltip=tips)
+    tips = [alt.Tooltip("name:N", title="curve"), place, tip("loss", "loss (nats)", ".2f")]
+    base = alt.Chart(frame).encode(x=x, color=colour, tooltip=[*tips, *ends(".2f")])
     dots = points() if len(frame) <= _POINTS else {"opacity": 0, "size": 40}
     return layered(
         base.mark_area(opacity=0.16).encode(y=alt.Y("low:Q"), y2="high:Q"),

@@ -76,6 +76,11 @@ def tip(field: str, name: str, form: str = ".3~g") -> alt.Tooltip:
     return alt.Tooltip(f"{field}:Q", title=name, format=form)
 
 
+def ends(form: str = ".3~g") -> list[alt.Tooltip]:
+    """Return the ends of an interval in a tooltip."""
+    return [tip("low", "95% interval from", form), tip("high", "to", form)]
+
+
 def top_of(values: pd.Series, otherwise: float = 1.0) -> float:
     """Return the upper end of the colours that maps share."""
     top = float(np.nanmax([*values, 0.0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -57,35 +57,25 @@ class Average(Result):
 
     files: ClassVar[Mapping[str, str]] = {"facts": "facts.json"}
     """The set, and the subjects that a noise in ``std`` is measured on."""
-    axes: ClassVar[dict[str, str]] = {
-        "prompts": "fact",
-        "answers": "fact",
-        "clean": "fact",
-        "corrupt": "fact",
-        "layers": "layer",
-        "effect": "fact kind class layer",
-        "cells": "fact class",
-    }
 
     params: AverageParams
     provenance: Provenance
-    prompts: tuple[str, ...]
+    prompts: Annotated[tuple[str, ...], "fact"]
     """Of the facts traced."""
-    answers: tuple[str, ...]
+    answers: Annotated[tuple[str, ...], "fact"]
     n_wrong: int
     """Facts looked at and left out, as the model's own answer is another."""
     n_unusable: int
     """Facts left out as they cannot be traced, e.g. where the subject shares a token."""
-    clean: np.ndarray
-    """[fact] the metric in the clean run."""
-    corrupt: np.ndarray
-    """[fact] its mean over corrupted runs."""
-    layers: np.ndarray
-    """[layer]"""
-    effect: np.ndarray
-    """[fact, kind, class, layer] mean indirect effect over the class's positions; 0 without any."""
-    cells: np.ndarray
-    """[fact, class] how many positions of the prompt are of the class."""
+    clean: Annotated[np.ndarray, "fact"]
+    """The metric in the clean run."""
+    corrupt: Annotated[np.ndarray, "fact"]
+    """Its mean over corrupted runs."""
+    layers: Annotated[np.ndarray, "layer"]
+    effect: Annotated[np.ndarray, "fact kind class layer"]
+    """Mean indirect effect over the class's positions; 0 without any."""
+    cells: Annotated[np.ndarray, "fact class"]
+    """How many positions of the prompt are of the class."""
 
     @cached_property
     def resample(self) -> Resample:

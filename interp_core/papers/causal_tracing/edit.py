@@ -49,14 +49,6 @@ class Edit(Result):
     version: ClassVar[int] = 3
     files: ClassVar[Mapping[str, str]] = {"facts": "facts.json"}
     """An edit of one is tried on its paraphrases and neighbours."""
-    axes: ClassVar[dict[str, str]] = {
-        "prompts": "prompt",
-        "roles": "prompt",
-        "says": "prompt",
-        "old_probability": "prompt 2",
-        "new_probability": "prompt 2",
-        "losses": "step",
-    }
 
     params: EditParams
     provenance: Provenance
@@ -65,19 +57,19 @@ class Edit(Result):
     old: str
     """What the model said."""
     new: str
-    prompts: tuple[str, ...]
-    roles: tuple[str, ...]
+    prompts: Annotated[tuple[str, ...], "prompt"]
+    roles: Annotated[tuple[str, ...], "prompt"]
     """Of each prompt, one of ``ROLES``."""
-    old_probability: np.ndarray
+    old_probability: Annotated[np.ndarray, "prompt 2"]
     """[prompt, before/after] of the old answer's tokens, their geometric mean."""
-    new_probability: np.ndarray
+    new_probability: Annotated[np.ndarray, "prompt 2"]
     """[prompt, before/after] of the new object's."""
-    says: tuple[tuple[str, str], ...]
-    """[prompt][before/after] the most likely next token."""
+    says: Annotated[tuple[tuple[str, str], ...], "prompt"]
+    """[before/after] the most likely next token."""
     continuations: tuple[tuple[str, str], ...]
     """[prompt][before/after] what the model writes, always the likeliest token; of the first few."""
-    losses: np.ndarray
-    """[step] of the search for v*, nats; the value of the least was kept."""
+    losses: Annotated[np.ndarray, "step"]
+    """Of the search for v*, nats; the value of the least was kept."""
     key_gap: float
     """|W' k* - v*| / |v*|"""
     rank: int

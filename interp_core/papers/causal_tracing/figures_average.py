@@ -22,6 +22,7 @@ from interp_core.papers.causal_tracing.figures_parts import (
 from interp_core.plot import (
     across,
     beside,
+    ends,
     figure,
     fit,
     heat,
@@ -76,8 +77,7 @@ def average_maps(average: Average) -> alt.HConcatChart:
         alt.Tooltip("row:N", title="token"),
         tip("layer", "layer", "d"),
         tip("aie", name),
-        tip("low", "95% interval from"),
-        tip("high", "to"),
+        *ends(),
         tip("n", "facts", "d"),
     ]
     side, width = maps_beside(len(map_kinds(params)), _CLASS)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.papers.causal_tracing.scores import EditScores
-from interp_core.plot import across, figure, fit, layered, legend, small, theme
+from interp_core.plot import across, ends, figure, fit, layered, legend, small, theme
 
 _SCORES = {
     "efficacy": "efficacy",
@@ -25,8 +25,7 @@ def _score_tips(form: str = ".1%") -> list[alt.Tooltip]:
         alt.Tooltip("series:N", title="edit"),
         alt.Tooltip("layer:Q", title="edited layer"),
         alt.Tooltip("value:Q", format=form),
-        alt.Tooltip("low:Q", title="95% interval from", format=form),
-        alt.Tooltip("high:Q", title="to", format=form),
+        *ends(form),
         alt.Tooltip("n:Q", title="edits", format=",d"),
     ]
 

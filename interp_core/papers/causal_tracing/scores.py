@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -36,40 +36,29 @@ class EditScores(Result):
     version: ClassVar[int] = 2
     files: ClassVar[Mapping[str, str]] = {"facts": "facts.json", "prompts": "prompts.json"}
     """The set, and the passages on which the loss is compared."""
-    axes: ClassVar[dict[str, str]] = {
-        "prompts": "fact",
-        "old": "fact",
-        "new": "fact",
-        "prefers": "fact 2 3",
-        "margin": "fact 2 3",
-        "loss": "fact 2",
-        "key_gap": "fact",
-        "rank": "fact",
-        "steps": "fact",
-    }
 
     params: ScoresParams
     provenance: Provenance
     layer: int
-    prompts: tuple[str, ...]
+    prompts: Annotated[tuple[str, ...], "fact"]
     """The facts that were rewritten."""
-    old: tuple[str, ...]
-    new: tuple[str, ...]
+    old: Annotated[tuple[str, ...], "fact"]
+    new: Annotated[tuple[str, ...], "fact"]
     n_wrong: int
     """Facts left out, as the model's own answer is another."""
-    prefers: np.ndarray
+    prefers: Annotated[np.ndarray, "fact 2 3"]
     """[fact, before/after, role] share of the role's prompts at which the new object is likelier than
     the old (rewrite, paraphrase), or the old than the new (neighbour)."""
-    margin: np.ndarray
+    margin: Annotated[np.ndarray, "fact 2 3"]
     """[fact, before/after, role] mean difference of their probabilities, in the same direction."""
-    loss: np.ndarray
+    loss: Annotated[np.ndarray, "fact 2"]
     """[fact, before/after] mean loss on unrelated text, nats a token."""
-    key_gap: np.ndarray
-    """[fact] |W' k* - v*| / |v*|"""
-    rank: np.ndarray
-    """[fact] of the change of W, numerically."""
-    steps: np.ndarray
-    """[fact] of gradient descent."""
+    key_gap: Annotated[np.ndarray, "fact"]
+    """|W' k* - v*| / |v*|"""
+    rank: Annotated[np.ndarray, "fact"]
+    """Of the change of W, numerically."""
+    steps: Annotated[np.ndarray, "fact"]
+    """Of gradient descent."""
 
     @cached_property
     def resample(self) -> Resample:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -65,16 +65,6 @@ class Trace(Result):
 
     files: ClassVar[Mapping[str, str]] = {"facts": "facts.json"}
     """The subjects that a noise in ``std`` is measured on."""
-    axes: ClassVar[dict[str, str]] = {
-        "layers": "layer",
-        "positions": "position",
-        "corrupt_probability": "sample",
-        "corrupt_score": "sample",
-        "probability": "kind layer position sample",
-        "score": "kind layer position sample",
-        "head_probability": "headed_layer? head? sample",
-        "head_score": "headed_layer? head? sample",
-    }
 
     params: Params
     provenance: Provenance
@@ -89,27 +79,24 @@ class Trace(Result):
     own_answer: str
     """The model's most likely next token."""
     own_probability: float
-    layers: np.ndarray
-    """[layer] blocks restored at."""
-    positions: np.ndarray
-    """[position] restored at."""
+    layers: Annotated[np.ndarray, "layer"]
+    """Blocks restored at."""
+    positions: Annotated[np.ndarray, "position"]
+    """Restored at."""
     clean_probability: float
     """Of the answer, in the clean run."""
     clean_score: float
     """The metric of the clean run."""
-    corrupt_probability: np.ndarray
-    """[sample]"""
-    corrupt_score: np.ndarray
-    """[sample]"""
-    probability: np.ndarray
-    """[kind, layer, position, sample] the answer's probability with one thing restored; NaN where it
+    corrupt_probability: Annotated[np.ndarray, "sample"]
+    corrupt_score: Annotated[np.ndarray, "sample"]
+    probability: Annotated[np.ndarray, "kind layer position sample"]
+    """The answer's probability with one thing restored; NaN where it
     was not traced."""
-    score: np.ndarray
-    """[kind, layer, position, sample] the metric."""
-    head_probability: np.ndarray
+    score: Annotated[np.ndarray, "kind layer position sample"]
+    """The metric."""
+    head_probability: Annotated[np.ndarray, "headed_layer? head? sample"]
     """[layer, head, sample] with one head's ``z`` restored at every position; empty unless asked."""
-    head_score: np.ndarray
-    """[layer, head, sample]"""
+    head_score: Annotated[np.ndarray, "headed_layer? head? sample"]
 
     @property
     def effect(self) -> np.ndarray:

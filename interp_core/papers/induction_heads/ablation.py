@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -34,20 +34,15 @@ class AblationParams(Threshold, Removed, Sequences):
 class Ablated(Result):
     """Losses on repeated random tokens, whole and with heads ablated."""
 
-    axes: ClassVar[dict[str, str]] = {
-        "base": "sequence target",
-        "losses": "condition sequence target",
-    }
-
     params: AblationParams
     provenance: Provenance
     heads: tuple[tuple[int, int], ...]
     """Layer and head of those ablated."""
     controls: tuple[tuple[tuple[int, int], ...], ...]
     """Draws of other heads of the same layers, no induction heads among them."""
-    base: np.ndarray
+    base: Annotated[np.ndarray, "sequence target"]
     """[sequence, pos - 1] loss of each next token in the whole model, nats."""
-    losses: np.ndarray
+    losses: Annotated[np.ndarray, "condition sequence target"]
     """[1 + control, sequence, pos - 1] the same without ``heads``, and without each control."""
 
     @property

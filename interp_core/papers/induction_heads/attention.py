@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -40,23 +40,17 @@ class AttentionParams(OneHead, Front, OnModel):
 class Pattern(Result):
     """What the heads of one layer look at in a text."""
 
-    axes: ClassVar[dict[str, str]] = {
-        "positions": "position",
-        "scores": "score layer head",
-        "pattern": "head position position",
-    }
-
     params: AttentionParams
     provenance: Provenance
     tokens: tuple[str, ...]
     """[pos] of the whole text, with what stands in front."""
-    positions: tuple[int, ...]
+    positions: Annotated[tuple[int, ...], "position"]
     """Those of which the pattern is kept."""
     layer: int
-    scores: np.ndarray
-    """[score, layer, head] over the whole text, in the order of ``SCORES``; NaN for the first and
+    scores: Annotated[np.ndarray, "score layer head"]
+    """Over the whole text, in the order of ``SCORES``; NaN for the first and
     third where no token stands twice."""
-    pattern: np.ndarray
+    pattern: Annotated[np.ndarray, "head position position"]
     """[head, query, key] attention among ``positions``, float16."""
 
     @property

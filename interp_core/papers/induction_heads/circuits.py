@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -30,34 +30,26 @@ class CircuitsParams(Threshold, OneHead, Sequences):
 class Circuits(Result):
     """Composition between all heads, and path patching into one head's keys."""
 
-    axes: ClassVar[dict[str, str]] = {
-        "composition": "3 layer head layer head",
-        "clean": "sequence",
-        "patched": "sequence layer head",
-        "previous_token": "layer head",
-        "losses": "3 sequence target",
-    }
-
     params: CircuitsParams
     provenance: Provenance
-    composition: np.ndarray
+    composition: Annotated[np.ndarray, "3 layer head layer head"]
     """[kind, layer, head, layer, head] Frobenius scores less those of random matrices, float16: the
     first head writes, the second reads through q, k or v; NaN where there is none."""
     receiver: tuple[int, int]
     """Layer and head whose keys are patched."""
-    clean: np.ndarray
-    """[sequence] its prefix matching."""
-    patched: np.ndarray
-    """[sequence, layer, head] the same when its keys are read without what that head writes."""
-    previous_token: np.ndarray
-    """[layer, head] mean attention to the previous token."""
+    clean: Annotated[np.ndarray, "sequence"]
+    """Its prefix matching."""
+    patched: Annotated[np.ndarray, "sequence layer head"]
+    """The same when its keys are read without what that head writes."""
+    previous_token: Annotated[np.ndarray, "layer head"]
+    """Mean attention to the previous token."""
     sender: tuple[int, int]
     """The head without which the receiver loses most."""
     control: tuple[int, int]
     """Another head of its layer, which looks least at the previous token."""
     receivers: tuple[tuple[int, int], ...]
     """The induction heads after the sender, whose keys are patched together for ``losses``."""
-    losses: np.ndarray
+    losses: Annotated[np.ndarray, "3 sequence target"]
     """[3, sequence, pos - 1] of each next token, nats: whole; with the receivers' keys read without
     the sender; without the control."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -44,13 +44,12 @@ class InContext(Result):
     """Losses by position in texts, whole and with heads ablated."""
 
     files: ClassVar[Mapping[str, str]] = {"manual": MANUAL}
-    axes: ClassVar[dict[str, str]] = {"losses": "condition text target"}
 
     params: ContextParams
     provenance: Provenance
     heads: tuple[tuple[int, int], ...]
     """Layer and head of those ablated; none if nothing was."""
-    losses: np.ndarray
+    losses: Annotated[np.ndarray, "condition text target"]
     """[condition, text, pos - 1] of each next token, nats, float16: whole, then ablated."""
 
     @property

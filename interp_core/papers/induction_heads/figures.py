@@ -23,6 +23,8 @@ from interp_core.plot import (
     strokes,
     theme,
     tip,
+    x_axis,
+    y_axis,
 )
 
 _GLOSS: dict[Score, str] = {
@@ -140,12 +142,8 @@ def copy_losses(heads: Heads) -> alt.LayerChart:
         domain=names, scheme=alt.SchemeParams("plasma", extent=[0.25, 0.8]), type="ordinal"
     )
     legend = strokes(names, 8, symbolOpacity=1)
-    x = alt.X(
-        "place:Q",
-        title="position within the repetition (0 = its first token)",
-        scale=alt.Scale(domain=[0, heads.params.tokens - 1], nice=False),
-        axis=alt.Axis(format="d", tickMinStep=1, labelFlush=False),
-    )
+    name, steps = "position within the repetition (0 = its first token)", {"tickMinStep": 1}
+    x = x_axis("place", name, (0, heads.params.tokens - 1), format="d", labelFlush=False, **steps)
     curves = loss_curves(frame, x, alt.Color("name:N", sort=names, scale=scale, legend=legend))
     ends = frame[frame["copy"].isin([1, last])].groupby("copy").tail(1)
     y, base = curves.layer[1].encoding.y, alt.Chart(ends).encode(x=x)
@@ -183,18 +181,8 @@ def score_scatter(heads: Heads) -> alt.LayerChart:
         f"Showing {len(cut):,} of {len(frame):,} heads." if len(cut) < len(frame) else "",
     )
     kind = pd.Categorical(np.where(cut["induction"], kinds[1], kinds[0]), kinds)
-    x = alt.X(
-        "copying:Q",
-        title="copying score by eigenvalues",
-        scale=alt.Scale(domain=[-1, 1]),
-        axis=alt.Axis(grid=True, values=[-1, -0.5, 0, 0.5, 1]),
-    )
-    y = alt.Y(
-        "prefix_matching:Q",
-        title="prefix matching (share of attention)",
-        scale=alt.Scale(domain=[0, 1]),
-        axis=alt.Axis(grid=True, tickCount=5),
-    )
+    x = x_axis("copying", "copying score by eigenvalues", (-1, 1), grid=True, tickCount=5)
+    y = y_axis("prefix_matching", "prefix matching (share of attention)", (0, 1), tickCount=5)
     chart = scatter(cut.assign(kind=kind), x, y, _tips(), named)
     return figure(chart, "Prefix matching against copying, of every head", *lines)
 

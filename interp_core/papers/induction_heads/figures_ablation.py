@@ -10,7 +10,7 @@ from interp_core.papers.induction_heads.ablation import Ablated
 from interp_core.papers.induction_heads.context import InContext
 from interp_core.papers.induction_heads.figures_parts import AXIS, by_condition, sequences
 from interp_core.papers.induction_heads.params import head_name
-from interp_core.plot import figure, fit, loss_curves, tip
+from interp_core.plot import ends, figure, fit, loss_curves, tip, x_axis
 
 _WIDTH, _NEAR, _NAMED = 700, 5, 5
 
@@ -33,12 +33,7 @@ def ablation_losses(result: Ablated) -> alt.LayerChart:
         f"Thin rules: where repetitions 2, 3 and so on begin. Bands: 95% intervals, "
         f"{sequences(result.params, len(result.base))}.",
     )
-    x = alt.X(
-        "position:Q",
-        title="position (tokens)",
-        scale=alt.Scale(domain=[1, end], nice=False),
-        axis=alt.Axis(format="d", tickMinStep=1),
-    )
+    x = x_axis("position", "position (tokens)", (1, end), format="d", tickMinStep=1)
     curves = loss_curves(frame, x, colour)
     names = [f"{copy}" for copy in range(2, len(starts) + 2)]
     rules = alt.Chart(pd.DataFrame({"position": starts, "copy": names})).encode(x=x)
@@ -64,11 +59,11 @@ def ablation_rises(result: Ablated) -> alt.LayerChart:
         f"much [{ratio.low:.1f}, {ratio.high:.1f}].",
         f"Bars: 95% intervals, {sequences(result.params, len(result.base))}; {len(draws)} draws.",
     )
-    ends = [min(0.0, frame["low"].min()), max(0.0, frame["high"].max())]
+    domain = [min(0.0, frame["low"].min()), max(0.0, frame["high"].max())]
     x = alt.X(
         "rise:Q",
         title="rise of the loss (nats)",
-        scale=alt.Scale(domain=ends, nice=True),
+        scale=alt.Scale(domain=domain, nice=True),
         axis=alt.Axis(grid=True, tickCount=6),
     )
     rows = alt.Axis(grid=False, ticks=False, domain=False, labelOverlap=False)
@@ -79,8 +74,7 @@ def ablation_rises(result: Ablated) -> alt.LayerChart:
             alt.Tooltip("row:N", title="set"),
             alt.Tooltip("heads:N"),
             tip("rise", "rise (nats)", "+.2f"),
-            tip("low", "95% interval from", "+.2f"),
-            tip("high", "to", "+.2f"),
+            *ends("+.2f"),
         ],
     )
     chart = alt.layer(
@@ -113,12 +107,7 @@ def context_losses(result: InContext) -> alt.LayerChart:
         f"{result.early}: {scores[0]} nats{without}.",
         f"Means over {_NEAR} positions on either side. Bands: 95% intervals, n = {texts} texts.",
     )
-    x = alt.X(
-        "position:Q",
-        title="position in the text (tokens)",
-        scale=alt.Scale(domain=[1, length], nice=False),
-        axis=alt.Axis(format="d", tickCount=10),
-    )
+    x = x_axis("position", "position in the text (tokens)", (1, length), format="d", tickCount=10)
     rules = pd.DataFrame({"position": [result.early, result.late]})
     at = alt.Chart(rules.assign(name="token " + rules["position"].astype(str))).encode(x=x)
     names, early = at.encode(y=alt.value(2), text="name:N"), f"datum.position == {result.early}"

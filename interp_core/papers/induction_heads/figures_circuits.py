@@ -12,6 +12,7 @@ from interp_core.plot import (
     PICK,
     across,
     beside,
+    ends,
     figure,
     gradient,
     head_cells,
@@ -22,6 +23,8 @@ from interp_core.plot import (
     theme,
     tip,
     top_of,
+    x_axis,
+    y_axis,
 )
 
 _PAIRS = 20
@@ -51,8 +54,7 @@ def _path_tips() -> list[alt.Tooltip]:
     return [
         alt.Tooltip("name:N", title="head"),
         tip("drop", "drop of prefix matching", "+.3f"),
-        tip("low", "95% interval from", "+.3f"),
-        tip("high", "to", "+.3f"),
+        *ends("+.3f"),
         tip("previous_token", "attention to the previous token", ".3f"),
         tip("k_composition", "K-composition, above random", "+.3f"),
     ]
@@ -118,18 +120,9 @@ def path_scatter(result: Circuits) -> alt.LayerChart:
         f"Showing {len(frame):,} of {total:,} heads." if len(frame) < total else "",
     )
     low, high = min(0.0, 1.04 * frame["drop"].min()), 1.04 * max(frame["drop"].max(), 1e-6)
-    x = alt.X(
-        "previous_token:Q",
-        title="attention to the previous token",
-        scale=alt.Scale(domain=[0, 1]),
-        axis=alt.Axis(grid=True, tickCount=5),
-    )
-    y = alt.Y(
-        "drop:Q",
-        title="drop of prefix matching (attention)",
-        scale=alt.Scale(domain=[low, high], nice=False),
-        axis=alt.Axis(grid=True, tickCount=6),
-    )
+    name = "attention to the previous token"
+    x = x_axis("previous_token", name, (0, 1), grid=True, tickCount=5)
+    y = y_axis("drop", "drop of prefix matching (attention)", (low, high), tickCount=6)
     chart = scatter(frame, x, y, _path_tips(), named)
     heading = f"Attention to the previous token, against the drop of {receiver}'s prefix matching"
     return figure(chart, heading, *lines)

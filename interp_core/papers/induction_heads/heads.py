@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -63,31 +63,22 @@ class HeadsView(View):
 class Heads(Result):
     """Every head's scores on repeated random tokens."""
 
-    axes: ClassVar[dict[str, str]] = {
-        "tokens": "sequence position",
-        "windows": "layer",
-        "scores": "score sequence layer head",
-        "copying": "layer head",
-        "raised": "sequence layer head",
-        "losses": "sequence target",
-    }
-
     params: Params
     provenance: Provenance
-    tokens: np.ndarray
+    tokens: Annotated[np.ndarray, "sequence position"]
     """[sequence, pos] ids."""
     first: int
     """Position of the first random token."""
-    windows: tuple[int | None, ...]
-    """[layer] how many positions attention sees; None for all."""
-    scores: np.ndarray
-    """[score, sequence, layer, head], in the order of ``SCORES``; NaN where a layer's window does
+    windows: Annotated[tuple[int | None, ...], "layer"]
+    """How many positions attention sees; None for all."""
+    scores: Annotated[np.ndarray, "score sequence layer head"]
+    """In the order of ``SCORES``; NaN where a layer's window does
     not reach the copy before."""
-    copying: np.ndarray
-    """[layer, head] eigenvalue score of the circuit from embedding to unembedding, -1 to 1."""
-    raised: np.ndarray
-    """[sequence, layer, head] logit-based copying score, -1 to 1."""
-    losses: np.ndarray
+    copying: Annotated[np.ndarray, "layer head"]
+    """Eigenvalue score of the circuit from embedding to unembedding, -1 to 1."""
+    raised: Annotated[np.ndarray, "sequence layer head"]
+    """Logit-based copying score, -1 to 1."""
+    losses: Annotated[np.ndarray, "sequence target"]
     """[sequence, pos - 1] of each next token, nats."""
 
     @cached_property

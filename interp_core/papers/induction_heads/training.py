@@ -93,23 +93,11 @@ class Training(Result):
     Where a model has no such layer, or has not come to a checkpoint yet, there is NaN.
     """
 
-    version: ClassVar[int] = 1
-
-    axes: ClassVar[dict[str, str]] = {
-        "models": "model",
-        "steps": "checkpoint",
-        **{
-            name: " ".join(["model checkpoint", *map(str, shape)])
-            for name, (shape, _) in LOGGED.items()
-        },
-        "weights": "weight",
-    }
-
     params: TrainingParams
     provenance: Provenance
-    models: tuple[Toy, ...]
-    steps: np.ndarray
-    """[checkpoint] training steps done."""
+    models: Annotated[tuple[Toy, ...], "model"]
+    steps: Annotated[np.ndarray, "checkpoint"]
+    """Training steps done."""
     loss: np.ndarray
     """[model, checkpoint] nats, on held-out sequences like those trained on."""
     position_loss: np.ndarray
@@ -131,8 +119,14 @@ class Training(Result):
     """[model, checkpoint, token] nats, of the same held-out tokens every time, float16."""
     patterns: np.ndarray
     """[model, checkpoint, layer, head, query, key] on 12 tokens that stand there twice, of 255."""
-    weights: np.ndarray
+    weights: Annotated[np.ndarray, "weight"]
     """All models' trained weights, one after another; NaN until trained."""
+
+    @classmethod
+    def axes(cls) -> dict[str, str]:
+        """Return the axes of every array, those that are logged as :data:`LOGGED` has them."""
+        shapes = {name: "".join(f" {n}" for n in shape) for name, (shape, _) in LOGGED.items()}
+        return super().axes() | {name: f"model checkpoint{n}" for name, n in shapes.items()}
 
     @property
     def second_copy_loss(self) -> np.ndarray:

@@ -8,7 +8,7 @@ import pandas as pd
 from interp_core.papers.logit_lens.figures import AXIS
 from interp_core.papers.logit_lens.lens import LogitLens
 from interp_core.papers.logit_lens.prompts import Averages
-from interp_core.plot import figure, fit, layer_axis, points, rank_axis
+from interp_core.plot import ends, figure, fit, layer_axis, points, rank_axis
 
 _WIDTH = 640
 _PANELS = {"kl": "KL (nats)", "entropy": "entropy (nats)", "agreement": "agreement (share)"}
@@ -116,8 +116,7 @@ def average(result: Averages, name: str) -> alt.LayerChart:
         tooltip=[
             alt.Tooltip("layer:Q"),
             alt.Tooltip("value:Q", title=unit, format=form),
-            alt.Tooltip("low:Q", title="95% interval from", format=form),
-            alt.Tooltip("high:Q", title="to", format=form),
+            *ends(form),
         ],
     )
     band = base.mark_area(opacity=0.25).encode(y="low:Q", y2="high:Q")

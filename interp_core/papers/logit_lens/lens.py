@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -17,58 +17,41 @@ from interp_core.results import Provenance, Result
 class LogitLens(Result):
     """Next-token distributions read from the residual stream (nostalgebraist, 2020)."""
 
-    axes: ClassVar[dict[str, str]] = {
-        "layers": "layer",
-        "positions": "position",
-        "watched": "watched?",
-        "final_top": "position",
-        "final_probs": "position",
-        "next_ids": "position",
-        "top_ids": "layer position k",
-        "top_probs": "layer position k",
-        "entropy": "layer position",
-        "kl": "layer position",
-        "rank": "layer position target",
-        "log_prob": "layer position target",
-        "attribution": "followed component position",
-        "attribution_logit": "followed position",
-    }
-
     params: Params
     provenance: Provenance
     tokens: tuple[str, ...]
     """Every token of the prompt, as it stands in the text."""
     vocabulary: dict[int, str]
     """The text of every token id that the result mentions."""
-    layers: np.ndarray
-    """[layer] blocks read; -1 is the embedding."""
-    positions: np.ndarray
-    """[position] of the prompt, those read."""
-    watched: np.ndarray
+    layers: Annotated[np.ndarray, "layer"]
+    """Blocks read; -1 is the embedding."""
+    positions: Annotated[np.ndarray, "position"]
+    """Of the prompt, those read."""
+    watched: Annotated[np.ndarray, "watched?"]
     """[watch] ids of the watched tokens."""
-    final_top: np.ndarray
-    """[position] the model's own most likely next token."""
-    final_probs: np.ndarray
-    """[position] its probability."""
-    next_ids: np.ndarray
-    """[position] the token that follows in the prompt; -1 at its end."""
-    top_ids: np.ndarray
-    """[layer, position, k] most likely tokens, likeliest first."""
-    top_probs: np.ndarray
-    """[layer, position, k] their probabilities."""
-    entropy: np.ndarray
-    """[layer, position] in nats."""
-    kl: np.ndarray
-    """[layer, position] KL(final || layer) in nats."""
-    rank: np.ndarray
-    """[layer, position, target] rank (0 is the likeliest) of the final top token, the actual next
+    final_top: Annotated[np.ndarray, "position"]
+    """The model's own most likely next token."""
+    final_probs: Annotated[np.ndarray, "position"]
+    """Its probability."""
+    next_ids: Annotated[np.ndarray, "position"]
+    """The token that follows in the prompt; -1 at its end."""
+    top_ids: Annotated[np.ndarray, "layer position k"]
+    """Most likely tokens, likeliest first."""
+    top_probs: Annotated[np.ndarray, "layer position k"]
+    """Their probabilities."""
+    entropy: Annotated[np.ndarray, "layer position"]
+    """In nats."""
+    kl: Annotated[np.ndarray, "layer position"]
+    """KL(final || layer) in nats."""
+    rank: Annotated[np.ndarray, "layer position target"]
+    """Rank (0 is the likeliest) of the final top token, the actual next
     token, and the watched tokens."""
-    log_prob: np.ndarray
-    """[layer, position, target] natural log of their probabilities."""
-    attribution: np.ndarray
+    log_prob: Annotated[np.ndarray, "layer position target"]
+    """Natural log of their probabilities."""
+    attribution: Annotated[np.ndarray, "followed component position"]
     """[target, component, position] direct logit attribution to the final top token and the watched
     tokens, of: embedding, attention 0, MLP 0, attention 1, ..., final norm's bias."""
-    attribution_logit: np.ndarray
+    attribution_logit: Annotated[np.ndarray, "followed position"]
     """[target, position] the logits that the components add up to, before any soft-cap."""
 
     @cached_property

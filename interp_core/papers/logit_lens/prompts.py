@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -45,15 +45,6 @@ class Averages(Result):
 
     version: ClassVar[int] = 2
     files: ClassVar[Mapping[str, str]] = {"prompts": _PROMPTS}
-    axes: ClassVar[dict[str, str]] = {
-        "layers": "layer",
-        "kl": "layer 3",
-        "entropy": "layer 3",
-        "agreement": "layer 3",
-        "median_rank": "layer 3",
-        "input_share": "layer 3",
-        "crystallisation": "prompt",
-    }
 
     params: PromptsParams
     provenance: Provenance
@@ -61,20 +52,20 @@ class Averages(Result):
     n_prompts: int
     n_positions: int
     """Positions that entered, over all prompts."""
-    layers: np.ndarray
-    """[layer] -1 is the embedding."""
-    kl: np.ndarray
-    """[layer, 3] mean KL(final || layer) in nats; low and high end of its interval."""
-    entropy: np.ndarray
-    """[layer, 3] mean entropy in nats, with its interval."""
-    agreement: np.ndarray
-    """[layer, 3] share of positions whose top token is the final one, with its interval."""
-    median_rank: np.ndarray
-    """[layer, 3] median rank of the final top token, with its interval."""
-    input_share: np.ndarray
-    """[layer, 3] share of positions whose top token is the input token, with its interval."""
-    crystallisation: np.ndarray
-    """[prompt] layer from which the last position's top token stays the final one."""
+    layers: Annotated[np.ndarray, "layer"]
+    """-1 is the embedding."""
+    kl: Annotated[np.ndarray, "layer 3"]
+    """Mean KL(final || layer) in nats; low and high end of its interval."""
+    entropy: Annotated[np.ndarray, "layer 3"]
+    """Mean entropy in nats, with its interval."""
+    agreement: Annotated[np.ndarray, "layer 3"]
+    """Share of positions whose top token is the final one, with its interval."""
+    median_rank: Annotated[np.ndarray, "layer 3"]
+    """Median rank of the final top token, with its interval."""
+    input_share: Annotated[np.ndarray, "layer 3"]
+    """Share of positions whose top token is the input token, with its interval."""
+    crystallisation: Annotated[np.ndarray, "prompt"]
+    """Layer from which the last position's top token stays the final one."""
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``averages``: one row per layer and statistic, with its interval."""

@@ -253,7 +253,7 @@ class _Learner:
             ValueError: When it is damaged, or not of this toy.
         """
         header, arrays = archive.unpack(file)
-        axes = _STATE | {name: Training.axes[name].removeprefix("model ") for name in LOGGED}
+        axes = _STATE | {name: Training.axes()[name].removeprefix("model ") for name in LOGGED}
         if header != self.of or arrays.keys() != axes.keys():
             raise ValueError("it is of another training")
         archive.check_axes(arrays, axes)
