@@ -13,16 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Self,
-    TypeVar,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_type_hints
 
 import altair as alt
 import numpy as np
@@ -174,7 +165,7 @@ class Result(ABC):
         See :func:`archive.check_axes`.
         """
         hints = get_type_hints(cls, include_extras=True).items()
-        return {n: hint.__metadata__[0] for n, hint in hints if get_origin(hint) is Annotated}
+        return {n: hint.__metadata__[0] for n, hint in hints if hasattr(hint, "__metadata__")}
 
     @classmethod
     def identity(cls) -> dict[str, Any]:
