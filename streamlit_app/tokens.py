@@ -11,7 +11,7 @@ import streamlit as st
 
 from interp_core.models import catalogue
 from interp_core.models.loading import local_folder
-from interp_core.plot.tokens import shown
+from interp_core.plot.tokens import formed, shown
 from interp_core.question import Question, stored
 from interp_core.tokens import Token, Tokenizer
 
@@ -53,10 +53,11 @@ def of(question: Question, params: Any) -> list[Token]:
 
 def chips(tokens: list[Token], context: int) -> None:
     """Show tokens with their leading spaces, ids on hover, and their count."""
+    texts = formed([token.text for token in tokens])
     spans = "".join(
         f'<span style="{_CHIP}{_SPECIAL if token.special else ""}" '
-        f'title="position {position}, id {token.id}">{html.escape(shown(token.text))}</span>'
-        for position, token in enumerate(tokens[:_SHOWN])
+        f'title="position {position}, id {token.id}">{html.escape(shown(text))}</span>'
+        for position, (token, text) in enumerate(zip(tokens[:_SHOWN], texts, strict=False))
     )
     more = f" showing the first {_SHOWN}" if len(tokens) > _SHOWN else ""
     st.html(

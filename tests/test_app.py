@@ -96,6 +96,7 @@ def browser():
 def page(browser: Browser):
     """A new browser context: nothing of an earlier visit."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
 

@@ -21,10 +21,8 @@ APP = Path(__file__).parents[1] / "streamlit_app"
 SCRIPT = """
 import sys
 sys.path.insert(0, {folder!r})
-import jobs, page
-from interp_core.question import stored
+import page
 from interp_core.registry import BUILT
-jobs.result_for = lambda params, *_, **__: stored(params)
 page.draw(BUILT[{paper!r}])
 """
 QUESTIONS = [
@@ -44,6 +42,15 @@ KNOWN_TO_CRASH = [
     "/induction-heads?question=training&steps=10000",
     "/induction-heads?question=edit",
 ]
+
+
+@pytest.fixture(autouse=True)
+def app_module(monkeypatch):
+    """Import a module of the app as its script does; what is not there yet is not computed."""
+    monkeypatch.syspath_prepend(str(APP))
+    jobs = importlib.import_module("jobs")
+    monkeypatch.setattr(jobs, "result_for", lambda params, *_, **__: stored(params))
+    return importlib.import_module
 
 
 def opened(paper: str, query: dict[str, list[str]], width: int = 0) -> AppTest:
@@ -120,13 +127,6 @@ def test_links_that_once_ended_in_an_exception_open(address):
     page = opened(path, parse_qs(query))
     assert not page.exception
     assert bool(page.warning) == ("edit" in address)
-
-
-@pytest.fixture
-def app_module(monkeypatch):
-    """Import a module of the app as its script does."""
-    monkeypatch.syspath_prepend(str(APP))
-    return importlib.import_module
 
 
 def test_a_figure_is_drawn_once_for_all_readers(app_module):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from interp_core import exports
 from interp_core.papers.logit_lens import PRESETS, figures_grid
-from interp_core.plot import columns, font, room, theme
+from interp_core.plot import columns, font, formed, room, theme
 from interp_core.question import stored
 from interp_core.registry import BUILT
 
@@ -122,6 +122,23 @@ def test_figures_cut_names_themselves():
         config = theme.config(mode)
         limits = [config["axis"]["labelLimit"], config["legend"]["labelLimit"]]
         assert [*limits, config["legend"]["titleLimit"]] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "texts"),
+    [
+        (["a", " b"], ["a", " b"]),
+        (["caf", "\\xc3", "\\xa9", "!"], ["caf", "é(1/2)", "é(2/2)", "!"]),
+        ([" \\xf0\\x9f", "\\x8c", "\\x8d"], [" 🌍(1/3)", "🌍(2/3)", "🌍(3/3)"]),
+        (["x\\xc3\\xa9"], ["xé"]),
+        (["\\xe2", "a"], ["\\xe2", "a"]),
+        (["\\x80\\xc3", "\\xa9"], ["\\x80é(1/2)", "é(2/2)"]),
+        (["שלום", "👩‍👩‍👧", "\\n"], ["שלום", "👩‍👩‍👧", "\\n"]),
+        ([], []),
+    ],
+)
+def test_bytes_show_the_character_that_they_form(tokens, texts):
+    assert formed(tokens) == texts
 
 
 SCROLL = {"pattern", "arcs"}

@@ -8,7 +8,7 @@ from interp_core.plot.legends import below, gradient, legend, strokes
 from interp_core.plot.room import across, fit, narrow
 from interp_core.plot.scatters import scatter, side_labels
 from interp_core.plot.titles import beside, ends, figure, layered, points, small, tip, top_of
-from interp_core.plot.tokens import label, shown, spaced
+from interp_core.plot.tokens import formed, label, shown, spaced
 
 __all__ = [
     "MAP",
@@ -19,6 +19,7 @@ __all__ = [
     "ends",
     "figure",
     "fit",
+    "formed",
     "gradient",
     "head_cells",
     "heat",

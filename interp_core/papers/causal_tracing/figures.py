@@ -27,6 +27,7 @@ from interp_core.plot import (
     beside,
     figure,
     fit,
+    formed,
     heat,
     label,
     lines,
@@ -58,7 +59,9 @@ def _window(result: Trace) -> list[int]:
 
 def _map(result: Trace, kind: str, named: bool = True, width: int = MAP) -> alt.Chart:
     traced, params, where = _traced(result), result.params, _window(result)
-    names = {p: f"{label(result.marked(p), fit(NAMES, BARE))}\n{p}" for p in where}
+    tokens, subject = formed(result.tokens), range(*result.subject)
+    texts = {p: tokens[p] + "*" * (p in subject) for p in where}
+    names = {p: f"{label(text, fit(NAMES, BARE))}\n{p}" for p, text in texts.items()}
     top = top_of(traced.loc[traced["kind"].isin(SCHEMES), "effect"], result.total_effect)
     frame = traced[(traced["kind"] == kind) & traced["position"].isin(where)]
     frame = frame.assign(row=frame["position"].map(names), token=frame["token"].map(shown))

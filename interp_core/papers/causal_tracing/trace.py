@@ -111,11 +111,6 @@ class Trace(Result):
         """The clean score less the corrupted runs' mean."""
         return float(self.clean_score - self.corrupt_score.mean())
 
-    def marked(self, position: int) -> str:
-        """Return a token as figures show it, starred in the subject."""
-        inside = self.subject[0] <= position < self.subject[1]
-        return self.tokens[position] + ("*" if inside else "")
-
     def classes(self, position: int) -> list[str]:
         """Return the paper's names for a position; a subject of one token is first and last."""
         first, end = self.subject

@@ -15,7 +15,7 @@ from interp_core.papers.induction_heads.figures_attention import (
     tips,
     which,
 )
-from interp_core.plot import figure, fit, font, label, shown, strokes, theme
+from interp_core.plot import figure, fit, font, formed, label, shown, strokes, theme
 
 _LINE, _TOKEN, _SKY = 1000, (13, 30), 240
 """Width that the line of tokens fills, with tokens within their bounds; height of its arcs."""
@@ -103,7 +103,7 @@ def arcs(result: Pattern, head: int | None = None) -> alt.LayerChart:
 def _tokens(result: Pattern, size: int, sky: float, token: alt.Parameter) -> list[alt.Chart]:
     """Return the text under the arcs, and what catches the pointer over it."""
     frame = pd.DataFrame({"position": result.positions, "place": range(len(result.positions))})
-    tokens = frame["position"].map(lambda position: result.tokens[position])
+    tokens = frame["position"].map(formed(result.tokens).__getitem__)
     labels = tokens.map(lambda text: label(text, NAME))
     frame = frame.assign(x=(frame["place"] + 0.5) * size, token=tokens.map(shown), label=labels)
     base = alt.Chart(frame).encode(

@@ -16,6 +16,7 @@ from interp_core.plot import (
     below,
     figure,
     fit,
+    formed,
     gradient,
     label,
     shown,
@@ -69,7 +70,8 @@ def entries(result: Pattern, heads: list[int]) -> pd.DataFrame:
 
 def _names(result: Pattern) -> list[str]:
     """Return tokens told apart by their position, which labels leave out."""
-    return [f"{label(result.tokens[p], NAME)}\n{p}" for p in result.positions]
+    tokens = formed(result.tokens)
+    return [f"{label(tokens[p], NAME)}\n{p}" for p in result.positions]
 
 
 def _spoken(result: Pattern, place: int) -> str:

@@ -15,6 +15,7 @@ from interp_core.plot import (
     figure,
     fit,
     font,
+    formed,
     gradient,
     layer_name,
     narrow,
@@ -70,12 +71,17 @@ def window(result: LogitLens) -> tuple[slice, bool]:
 def _whole(result: LogitLens) -> int:
     """Return how many of the last columns the room holds with their tokens whole; at least one."""
     tops = [[shown(result.vocabulary[i]) for i in column] for column in result.top_ids[:, :, 0].T]
-    inputs = [shown(result.tokens[p]) for p in result.positions]
+    inputs = [shown(token) for token in _inputs(result)]
     needs = [
         max(_NARROW, _name_room(name), *map(_cell_room, column))
         for name, column in zip(inputs, tops, strict=True)
     ]
     return max(1, int((np.cumsum(needs[::-1]) <= fit(_ROOM, _AXIS)).sum()))
+
+
+def _inputs(result: LogitLens) -> list[str]:
+    tokens = formed(result.tokens)
+    return [tokens[p] for p in result.positions]
 
 
 def _cell_room(token: str) -> float:
@@ -112,7 +118,7 @@ def _cells(result: LogitLens, colour: Colour) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "row": np.repeat(rows, len(positions)),
-            "input": cells["input"].map(shown).array,
+            "input": [shown(token) for token in _inputs(result)[where]] * len(rows),
             "next": [*following] * len(rows),
             "top": cells["top"].map(shown).array,
             "hit": _hits(result)[:, where].ravel(),
