@@ -17,6 +17,8 @@ from interp_core.paths import SHIPPED
 from interp_core.results import Finding, Provenance, Result
 
 _PROMPTS = "prompts.json"
+STATISTICS = ("kl", "entropy", "agreement", "median_rank", "input_share")
+"""What is averaged, by layer."""
 
 
 @parameters
@@ -69,19 +71,17 @@ class Averages(Result):
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``averages``: one row per layer and statistic, with its interval."""
-        statistics = ("kl", "entropy", "agreement", "median_rank", "input_share")
+        ends = ("value", "low", "high")
         tables = [
             pd.DataFrame(
                 {
                     "layer": self.layers,
                     "statistic": name,
-                    "value": getattr(self, name)[:, 0],
-                    "low": getattr(self, name)[:, 1],
-                    "high": getattr(self, name)[:, 2],
+                    **dict(zip(ends, getattr(self, name).T, strict=True)),
                     "n": self.n_positions,
                 }
             )
-            for name in statistics
+            for name in STATISTICS
         ]
         return {"averages": pd.concat(tables, ignore_index=True)}
 
@@ -130,20 +130,9 @@ def summarise(
         resample=resample,
         n_positions=sum(cell["kl"].shape[1] for cell in kept),
     )
-    return Averages(
-        params,
-        provenance,
-        findings(measured),
-        len(kept),
-        measured.n_positions,
-        layers,
-        measured.kl,
-        measured.entropy,
-        measured.agreement,
-        measured.median_rank,
-        measured.input_share,
-        measured.crystallisation,
-    )
+    kept_too = ("n_positions", "layers", *STATISTICS, "crystallisation")
+    fields: dict[str, Any] = {name: getattr(measured, name) for name in kept_too}
+    return Averages(params, provenance, findings(measured), len(kept), **fields)
 
 
 def _steps(kl: list[np.ndarray], resample: Resample) -> np.ndarray:
