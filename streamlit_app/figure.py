@@ -81,6 +81,8 @@ def _made(
         spec = made.to_dict(validate=False)  # tests validate every figure
     spec["config"] = theme.config(mode)
     spec.setdefault("autosize", {"type": "pad"})  # else titles and labels are taken off the plot
+    if isinstance(spec.get("title"), dict):
+        spec["title"]["limit"] = 0  # else Streamlit cuts titles to the column's first width
     # Streamlit's own takes the last label's half off.
     spec.setdefault("padding", dict.fromkeys(("left", "right", "top", "bottom"), theme.PADDING))
     return json.dumps(spec)

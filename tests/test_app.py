@@ -288,7 +288,9 @@ FITS = """() => {
     const inside = frames.map(frame => {
         const svg = frame.querySelector(".marks"), edge = svg?.getBoundingClientRect();
         const texts = [...svg?.querySelectorAll("text") ?? []].map(t => t.getBoundingClientRect());
+        const titles = [...svg?.querySelectorAll(".role-title text") ?? []];
         return svg && frame.scrollWidth <= frame.clientWidth
+            && titles.every(t => !t.textContent.includes("…"))
             && texts.every(t => t.left >= edge.left - 1 && t.right <= edge.right + 1);
     });
     const main = document.querySelector("[data-testid=stMain]");
