@@ -16,7 +16,6 @@ from test_runtime import wait_for
 from interp_core import blas, jobs, runtime, sampling
 from interp_core.papers import causal_tracing
 from interp_core.papers.causal_tracing.compute import sweep
-from interp_core.papers.induction_heads import TrainingParams
 from interp_core.papers.induction_heads.compute import train
 from interp_core.provenance import Recorder
 from interp_core.runtime import (
@@ -317,10 +316,10 @@ def test_undivided_work_is_not_divided(every_report):
 
 def learned() -> dict[str, np.ndarray]:
     """Train a toy for a few steps."""
-    params = TrainingParams(toys=("1",), steps=50, resume=False)
-    for learner in train._train("1", params, [0, 1, 2, 3], train._Data.of(1), (0, 3)):
-        theta = np.array(learner.theta)
-    return {"theta": theta, **learner.logs}
+    course = train.course("1", 1, [0, 1, 2, 3], train._Data.of(1))
+    for _ in course.run(lambda step: report("training", step, 3), resume=False):
+        theta = np.array(course.learner.theta)
+    return {"theta": theta, **course.learner.logs}
 
 
 def traced(model) -> dict[str, np.ndarray]:

@@ -11,16 +11,15 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optimizers
 import numpy as np
 
-from interp_core import archive, blas, store
+from interp_core import blas
 from interp_core.models.language_model import ModelInfo
 from interp_core.papers.induction_heads import toys
 from interp_core.papers.induction_heads.compute import toy, toy_data
@@ -36,7 +35,8 @@ from interp_core.papers.induction_heads.training import (
 from interp_core.paths import cache_dir
 from interp_core.provenance import Recorder
 from interp_core.results import Provenance
-from interp_core.runtime import clock, holding, report, show
+from interp_core.runtime import holding, report, show
+from interp_core.training import Course
 
 CHECKPOINTS = 60
 ROWS, RATE = 64, 1e-3
@@ -47,7 +47,7 @@ ENDS = 9
 """Targets at either end of a tiled sequence whose losses make the in-context learning score: the
 first nine are within the shortest segment, the last nine past the longest."""
 
-_STATE = {"steps": "checkpoint", "theta": "weight", "m": "weight", "v": "weight", "seconds": ""}
+_STATE = {"theta": "weight", "m": "weight", "v": "weight"}
 """What a checkpoint holds beside what was logged, by its axes."""
 
 
@@ -68,14 +68,21 @@ def compute(params: TrainingParams) -> Training:
             return dataclasses.replace(now, seconds=round(sum(seconds), 3))
 
         for i, name in enumerate(params.toys):
-            for learner in _train(name, params, steps, data, (int(work[i]), int(work[-1]))):
+            training = course(name, params.seed, steps, data)
+            learner, told = training.learner, (name, int(work[i]), int(work[-1]))
+            for _ in training.run(functools.partial(_tell, *told), resume=params.resume):
                 for key, values in learner.logs.items():
                     logs[key][i] = values
-                seconds[i] = learner.seconds
-                if learner.logged == len(steps):
+                seconds[i] = training.seconds
+                if training.logged == len(steps):
                     weights[ends[i] : ends[i + 1]] = np.array(learner.theta)
                 show(_result(params, record(), steps, logs, weights))
     return _result(params, record(), steps, logs, weights)
+
+
+def _tell(name: Toy, before: int, total: int, step: int) -> None:
+    """Report a step of a toy; ``before`` it and in all is counted in layers times steps."""
+    report(f"training {TOYS[name]}", before + toys.depth(name) * step, total)
 
 
 def every(steps: int) -> int:
@@ -190,14 +197,12 @@ def measure(name: Toy, weights: dict[str, mx.array], data: _Data) -> dict[str, n
 class _Learner:
     """A toy in training: its weights, the optimizer's memory, and what was logged so far."""
 
-    def __init__(self, name: Toy, seed: int, steps: list[int]) -> None:
-        self.of = {"toy": name, "seed": seed, "every": every(steps[-1]), "settings": _digest()}
-        self.name, self.seed, self.steps = name, seed, steps
+    def __init__(self, name: Toy, seed: int, steps: list[int], data: _Data) -> None:
+        self.name, self.seed, self.data = name, seed, data
         self.theta = mx.array(toys.start(name, seed))
         self.optimizer = optimizers.AdamW(RATE)
         self.optimizer.init({"theta": self.theta})
-        self.logs, self.logged = blank(len(steps)), 0
-        self.seconds = 0.0
+        self.logs = blank(len(steps))
 
     def learn(self, step: int) -> None:
         """Take a training step."""
@@ -212,75 +217,36 @@ class _Learner:
         ]
         mx.eval(self.theta, self.optimizer.state)
 
-    def log(self, data: _Data) -> None:
-        """Measure the toy at the next checkpoint."""
-        for key, values in measure(self.name, toys.unflatten(self.name, self.theta), data).items():
-            self.logs[key][self.logged] = values
-        self.logged += 1
+    def log(self, checkpoint: int) -> None:
+        """Measure the toy at a checkpoint."""
+        weights = toys.unflatten(self.name, self.theta)
+        for key, values in measure(self.name, weights, self.data).items():
+            self.logs[key][checkpoint] = values
 
-    @property
-    def file(self) -> Path:
-        """Where its state is kept."""
-        name = "-".join(str(part)[:16] for part in self.of.values())
-        return cache_dir("training") / f"{name}.npz"
-
-    def save(self) -> None:
-        """Keep the state, whole or not at all; when the disk is full, say so and go on without."""
+    def state(self, count: int) -> dict[str, np.ndarray]:
+        """Return weights, the optimizer's memory, and the first ``count`` logs."""
         memory = self.optimizer.state["theta"]
-        arrays = {key: values[: self.logged] for key, values in self.logs.items()}
-        arrays |= {"steps": np.array(self.steps[: self.logged]), "theta": np.array(self.theta)}
-        arrays |= {key: np.array(memory[key]) for key in "mv"}
-        arrays["seconds"] = np.array(self.seconds)
-        store.write(self.file, lambda file: archive.pack(file, self.of, arrays, compress=False))
+        arrays = {key: values[:count] for key, values in self.logs.items()}
+        return arrays | {"theta": np.array(self.theta), **{k: np.array(memory[k]) for k in "mv"}}
 
-    def load(self) -> None:
-        """Go on from a kept state, if there is one and its checkpoints are the first of ours."""
-        kept = store.read(self.file, self._parse)
-        if kept is None or kept["steps"].tolist() != self.steps[: len(kept["steps"])]:
-            return
-        n = len(kept["steps"])
-        self.theta, self.logged = mx.array(kept["theta"]), n
-        self.seconds = float(kept["seconds"])
-        self.optimizer.state["theta"] = {key: mx.array(kept[key]) for key in "mv"}
-        self.optimizer.state["step"] = mx.array(self.steps[n - 1], mx.uint64)
-        for key in LOGGED:
-            self.logs[key][:n] = kept[key]
-
-    def _parse(self, file: IO[bytes]) -> dict[str, np.ndarray]:
-        """Return what :meth:`save` wrote.
+    def restore(self, state: Mapping[str, np.ndarray], step: int) -> None:
+        """Go on from a state.
 
         Raises:
-            ValueError: When it is damaged, or not of this toy.
+            ValueError: When it has another number of weights.
         """
-        header, arrays = archive.unpack(file)
-        axes = _STATE | {name: Training.axes()[name].removeprefix("model ") for name in LOGGED}
-        if header != self.of or arrays.keys() != axes.keys():
-            raise ValueError("it is of another training")
-        archive.check_axes(arrays, axes)
-        if arrays["theta"].size != self.theta.size:
-            raise ValueError(f"it has {arrays['theta'].size} weights")
-        return arrays
+        if state["theta"].size != self.theta.size:
+            raise ValueError(f"it has {state['theta'].size} weights")
+        self.theta = mx.array(state["theta"])
+        self.optimizer.state["theta"] = {key: mx.array(state[key]) for key in "mv"}
+        self.optimizer.state["step"] = mx.array(step, mx.uint64)
+        for key in LOGGED:
+            self.logs[key][: len(state[key])] = state[key]
 
 
-def _train(
-    name: Toy, params: TrainingParams, steps: list[int], data: _Data, work: tuple[int, int]
-) -> Iterator[_Learner]:
-    """Train a toy, and yield it at every checkpoint, kept.
-
-    ``work`` is what was done before it and what there is in all, in layers times steps.
-    """
-    learner = _Learner(name, params.seed, steps)
-    if params.resume:
-        learner.load()
-    if learner.logged:
-        yield learner
-    while learner.logged < len(steps):
-        begin = steps[learner.logged - 1] if learner.logged else 0
-        started = clock() - learner.seconds
-        for step in range(begin, steps[learner.logged]):
-            report(f"training {TOYS[name]}", work[0] + toys.depth(name) * step, work[1])
-            learner.learn(step)
-        learner.log(data)
-        learner.seconds = clock() - started
-        learner.save()
-        yield learner
+def course(name: Toy, seed: int, steps: list[int], data: _Data) -> Course[_Learner]:
+    """Return the training of a toy, with checkpoints at ``steps``."""
+    of = {"toy": name, "seed": seed, "every": every(steps[-1]), "settings": _digest()}
+    file = cache_dir("training") / f"{'-'.join(str(part)[:16] for part in of.values())}.npz"
+    axes = _STATE | {name: Training.axes()[name].removeprefix("model ") for name in LOGGED}
+    return Course(_Learner(name, seed, steps, data), steps, file, of, axes)
