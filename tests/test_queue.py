@@ -73,7 +73,9 @@ def test_a_short_job_overtakes_a_long_one(long_job):
     assert not long_job.done()
 
 
-def test_a_short_job_runs_whole_and_others_wait_for_it(quick):
+def test_a_short_job_runs_whole_and_others_wait_for_it(quick, monkeypatch):
+    monkeypatch.setattr(jobs, "SHORT", 60.0)  # however slow the machine
+    monkeypatch.setattr(jobs, "PATIENCE", 60.0)
     seen: list[str] = []
     both = [enqueue(Job(lambda mark=mark: steps(seen, mark, 20), owner=mark)) for mark in "ab"]
     assert [job.result(10) for job in both] == [20, 20]
