@@ -1,9 +1,9 @@
 """Jobs that take turns on one thread.
 
 Every job runs on a stack of its own (a greenlet) of that one thread, and can change places with
-another only where it reports or gives way. A job keeps the thread for its first :data:`SHORT` seconds, so short
-ones run one after another and each ends soon; one that takes longer runs a :data:`TURN` at a time
-while others wait. Next is whoever has waited longer than :data:`PATIENCE`, the longest first, so
+another only where it reports or gives way. A job keeps the thread for its first :data:`SHORT`
+seconds, so short ones run one after another and each ends soon; one that takes longer runs a
+:data:`TURN` at a time while others wait. Next is whoever has waited longer than :data:`PATIENCE`, the longest first, so
 that nobody starves; else short jobs before long ones, then the owner whose jobs ran least, then
 the job that ran least, then the first that came.
 """

@@ -31,28 +31,34 @@ def mode() -> exports.Mode:
 
 def drawn(figure: Figure, result: Result, view: Any) -> alt.TopLevelMixin | pd.DataFrame:
     """Draw a figure of a result as the view says."""
-    return figure.draw(result, **{name: getattr(view, name) for name in figure.reads})
+    return figure.draw(result, **_chosen(figure, view))
 
 
-def show(figure: Figure, result: Result, view: Any, key: str, *, live: bool = False) -> None:
-    """Put a figure onto the page; unless ``live``, a click on a mark is there in the next run.
+def _chosen(figure: Figure, view: Any) -> dict[str, Any]:
+    return {name: getattr(view, name) for name in figure.reads}
+
+
+def show(
+    figure: Figure, result: Result, view: Any, key: str, *, picks: bool = True, live: bool = False
+) -> None:
+    """Put a figure onto the page; with ``picks``, a click on a mark of it is there in the next run.
 
     Args:
         figure: Of the result's question.
         result: Whole, or as far as it is.
         view: What the reader chose of how it is shown.
         key: Of the figure among all that the app shows.
-        live: Whether another will soon be in its place.
+        picks: Whether its marks can be clicked.
+        live: Whether the result is soon another, so that this one is not worth remembering.
     """
-    chosen = tuple(getattr(view, name) for name in figure.reads)
     make = _made.__wrapped__ if live else _made
-    made = make(figure, result, chosen, mode(), room())
+    made = make(figure, result, (*_chosen(figure, view).items(),), mode(), room())
     if isinstance(made, pd.DataFrame):
         _table(made)
         return
     spec = json.loads(made)
     picking: dict[str, Any] = {}
-    if figure.picks and not live:
+    if figure.picks and picks:
         param = next(each["name"] for each in spec["params"] if "select" in each)
         picking = {"on_select": lambda: _remember(figure, key, param), "selection_mode": param}
     # A frame scrolls by itself, so a wide figure never widens the page; it holds the figure's room
@@ -74,7 +80,7 @@ def _made(
     Drawing takes most of the time of a page, and many readers look at the same results.
     """
     with within(pixels):
-        made = figure.draw(result, **dict(zip(figure.reads, chosen, strict=True)))
+        made = figure.draw(result, **dict(chosen))
     if isinstance(made, pd.DataFrame):
         return made
     with alt.theme.enable("none"):

@@ -69,7 +69,7 @@ def live(question: Question, place: Place, view: Any, part: Result) -> None:
     """Draw what there is of a result that is being computed."""
     for each in question.figures:
         if each.live and each.when(part):
-            figure.show(each, part, view, f"{place.key}.live.{each.name}", live=True)
+            figure.show(each, part, view, f"{place.key}.live.{each.name}", picks=False, live=True)
 
 
 def before(question: Question, params: Any, place: Place, view: Any) -> None:
@@ -81,7 +81,7 @@ def before(question: Question, params: Any, place: Place, view: Any) -> None:
         for each in question.figures:
             if not each.label and each.when(old):
                 key = f"{place.key}.before.{each.name}"
-                figure.show(each, old, view, key, live=True)
+                figure.show(each, old, view, key, picks=False)
 
 
 def name_of(params: Any, other: Any) -> str:

@@ -134,14 +134,16 @@ def test_a_figure_is_drawn_once_for_all_readers(app_module):
     question = BUILT["induction-heads"].questions[0]
     result, (grid, *_) = stored(question.params()), question.figures
     figure._made.cache_clear()
-    one, again = (figure._made(grid, result, ("entropy",), "light", None) for _ in range(2))
+    one, again = (
+        figure._made(grid, result, (("score", "entropy"),), "light", None) for _ in range(2)
+    )
     assert again is one and figure._made.cache_info().misses == 1
     others = {
         figure._made(grid, result, *rest)
         for rest in (
-            (("copying",), "light", None),
-            (("entropy",), "dark", None),
-            (("entropy",), "light", 376),
+            ((("score", "copying"),), "light", None),
+            ((("score", "entropy"),), "dark", None),
+            ((("score", "entropy"),), "light", 376),
         )
     }
     assert len({one, *others}) == 4

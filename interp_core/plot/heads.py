@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.plot import theme
-from interp_core.plot.room import fit
+from interp_core.plot.room import fit, holds
 from interp_core.plot.titles import layered
 
 _GRID, _CELL, _HEIGHT, _ROW = 560, (20, 54), 540, (11, 26)
@@ -24,8 +24,8 @@ PICK = theme.CATEGORIES[5]
 
 def _grid_size(layers: int, heads: int) -> tuple[int, int]:
     """Return the width and height of a cell."""
-    room = fit(_GRID, _SIDE)
-    width = np.clip(room // heads, _CELL[0] if room == _GRID else _LEAST, _CELL[1])
+    least = _CELL[0] if holds(_GRID + _SIDE) else _LEAST
+    width = np.clip(fit(_GRID, _SIDE) // heads, least, _CELL[1])
     return int(width), int(np.clip(_HEIGHT // layers, *_ROW))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from contextvars import ContextVar
 
@@ -35,6 +36,21 @@ def fit(width: int, beside: int = 0) -> int:
     return width if room is None else min(width, max(_LEAST, room - beside))
 
 
+def holds(width: float) -> bool:
+    """Whether there is room for so many pixels."""
+    room = _ROOM.get()
+    return room is None or width <= room
+
+
+def in_a_row(count: int, width: float, gap: int, beside: int = 0) -> int:
+    """Return how many of ``count`` things of that width stand side by side; at least one.
+
+    ``beside`` is room that all of them together leave.
+    """
+    fitting = (n for n in range(count, 1, -1) if holds(beside + n * (width + gap) - gap))
+    return next(fitting, 1)
+
+
 def across(count: int, width: int, beside: int = 0, gap: int = 18) -> tuple[int, int]:
     """Return how many of ``count`` panels stand side by side, and how wide each plot is.
 
@@ -47,11 +63,8 @@ def across(count: int, width: int, beside: int = 0, gap: int = 18) -> tuple[int,
         beside: Room of the axes next to each plot.
         gap: Between panels.
     """
+    n = in_a_row(count, math.ceil(0.75 * width) + beside, gap)
+    if n == 1:
+        return 1, fit(width if count == 1 else 2 * width, beside)
     room = _ROOM.get()
-    if room is None:
-        return count, width
-    for n in range(count, 1, -1):
-        each = (room + gap) // n - gap - beside
-        if each >= 0.75 * width:
-            return n, min(width, each)
-    return 1, fit(width if count == 1 else 2 * width, beside)
+    return n, width if room is None else min(width, (room + gap) // n - gap - beside)

@@ -29,12 +29,12 @@ def figure(chart: Any, heading: str, *lines: str, **size: Any) -> Any:
         size: ``width`` and ``height``, where the chart has none.
     """
     said = [line for line in lines if line]
-    # In a narrow room the title begins at the figure's edge, else at the plot's.
-    place: dict[str, Any] = {"frame": "bounds"} if narrow() else {}
-    width = fit(_WIDTH) if narrow() else fit(_WIDTH, _AXIS)
+    width = fit(_WIDTH, 0 if narrow() else _AXIS)
+    # In a narrow room the title begins at the figure's edge, else, by the theme, at the plot's.
+    frame: Any = "bounds" if narrow() else alt.Undefined
     wrapped = chain.from_iterable(font.wrapped(line, width, theme.LABEL) for line in said)
     title = alt.TitleParams(
-        in_lines(heading, width, theme.TITLE, 600), subtitle=[*wrapped], **place
+        in_lines(heading, width, theme.TITLE, 600), subtitle=[*wrapped], frame=frame
     )
     return chart.properties(title=title, description=" ".join([f"{heading}.", *said]), **size)
 
@@ -65,10 +65,18 @@ def points() -> alt.OverlayMarkDef:
     return alt.OverlayMarkDef(size=28, filled=True, strokeWidth=0)
 
 
-def small(text: str, width: float | None = None, offset: int = 8) -> alt.TitleParams:
-    """Return the title of one panel of several, in lines where it is wider than ``width``."""
+def small(
+    text: str, width: float | None = None, offset: int = 8, *, wide: bool = False
+) -> alt.TitleParams:
+    """Return the title of one panel of several, in lines where it is wider than ``width``.
+
+    One that is ``wide`` begins as the figure's does.
+    """
     lines = text if width is None else in_lines(text, width, theme.LABEL)
-    return alt.TitleParams(lines, fontSize=theme.LABEL, fontWeight="normal", offset=offset)
+    frame: Any = ("bounds" if narrow() else "group") if wide else alt.Undefined
+    return alt.TitleParams(
+        lines, fontSize=theme.LABEL, fontWeight="normal", offset=offset, frame=frame
+    )
 
 
 def tip(field: str, name: str, form: str = ".3~g") -> alt.Tooltip:

@@ -12,7 +12,6 @@ from interp_core.plot import (
     font,
     layered,
     legend,
-    narrow,
     points,
     shown,
     small,
@@ -85,7 +84,7 @@ def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
     names = alt.Axis(labelExpr=label, minExtent=room, maxExtent=room, ticks=False, domain=False)
     likely = alt.Axis(grid=True, format="%", values=[0, 0.25, 0.5, 0.75, 1], labels=last)
     form = ".3~%"
-    key = legend(answers, 1 if narrow() else 2, symbolType="circle")
+    key = legend(answers, 2, beside=room, symbolType="circle")
     base = alt.Chart(frame).encode(
         y=alt.Y("row:N", title=None, scale=alt.Scale(domain=rows, padding=0.2), axis=names),
         yOffset=alt.YOffset("answer:N", scale=alt.Scale(domain=answers)),
@@ -101,8 +100,6 @@ def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
             alt.Tooltip("says_after:N", title="model's next token after"),
         ],
     )
-    title = small(_ROLES[role], offset=6)
-    title.frame = "bounds" if narrow() else "group"
     x = alt.X("before:Q", scale=alt.Scale(domain=[0, 1]), axis=likely)
     x = x.title("probability" if last else None)
     return layered(
@@ -111,7 +108,7 @@ def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
         base.mark_point(size=60, filled=True, opacity=1).encode(x=alt.X("after:Q")),
         width=fit(_WIDTH, room + 30),
         height=34 * len(rows),
-        title=title,
+        title=small(_ROLES[role], offset=6, wide=True),
     )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from interp_core.papers.causal_tracing.average import AverageParams
 from interp_core.papers.causal_tracing.trace import Params
-from interp_core.plot import MAP, below, fit, small, theme
+from interp_core.plot import MAP, below, fit, holds, small, theme
 
 Traced = Params | AverageParams
 
@@ -59,16 +59,6 @@ def gained(frame: pd.DataFrame, params: Traced) -> pd.DataFrame:
     return frame.assign(**{to: -frame[of] for to, of in turned.items() if of in frame})
 
 
-def restored(kind: str, params: Traced) -> str:
-    """Return what is restored at a cell of a map, in words."""
-    if kind == "resid_post":
-        return "the residual stream after layer l"
-    name = "MLP outputs" if kind == "mlp_out" else "attention outputs"
-    return f"{name} " + (
-        f"over {params.window} layers around l" if params.window > 1 else "of layer l"
-    )
-
-
 def panel_title(kind: str, params: Traced) -> alt.TitleParams:
     """Return the title of one panel, short enough for a narrow one."""
     names = {"resid_post": "Residual stream", "mlp_out": "MLPs", "attn_out": "Attention"}
@@ -81,8 +71,7 @@ def maps_beside(count: int, names: int) -> tuple[bool, int]:
 
     ``names`` is the room of the rows' names: beside the first of them, or beside each.
     """
-    room = names + count * (MAP + 18)
-    if fit(room) == room:
+    if holds(names + count * (MAP + 18)):
         return True, MAP
     return False, fit(2 * MAP, fit(names, BARE) + AXIS)
 

@@ -88,10 +88,10 @@ def tips() -> list[alt.Tooltip]:
     ]
 
 
-def _colour(legend: Callable[..., alt.Legend]) -> alt.Color:
+def _colour(legend: Callable[..., alt.Legend], **given: Any) -> alt.Color:
     quantity = theme.QUANTITIES["probability"]
-    shown_ = legend("attention", format="%", values=list(quantity.ticks))
-    return alt.Color("attention:Q", scale=quantity.scale, legend=shown_)
+    key = legend("attention", format="%", values=list(quantity.ticks), **given)
+    return alt.Color("attention:Q", scale=quantity.scale, legend=key)
 
 
 def which(result: Pattern, head: int) -> str:
@@ -123,7 +123,6 @@ def pattern(result: Pattern, head: int | None = None) -> alt.LayerChart:
     )
     size = int(np.clip(fit(_SQUARE, _LABELS) // len(names), *_CELL))
     whole = size * len(names) + _LABELS + _LEGEND
-    legend = gradient if fit(whole) == whole else below
     axis: dict[str, Any] = {
         "labelExpr": "split(datum.label, '\\n')[0]",
         "labelOverlap": False,
@@ -142,7 +141,7 @@ def pattern(result: Pattern, head: int | None = None) -> alt.LayerChart:
         tooltip=tips(),
     )
     chart = alt.layer(
-        base.mark_rect().encode(color=_colour(legend)),
+        base.mark_rect().encode(color=_colour(gradient, whole=whole)),
         base.transform_filter("datum.counted").mark_rect(
             filled=False,
             stroke=alt.ExprRef("datum.ink"),

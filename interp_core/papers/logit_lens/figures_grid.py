@@ -63,33 +63,25 @@ def window(result: LogitLens) -> tuple[slice, bool]:
     cells = len(result.layers)
     marks = cells + _agrees(result).sum(0) + _hits(result).sum(0)
     if (marks + cells).sum() <= theme.MAX_MARKS:
-        return slice(-_whole(result) if narrow() else None, None), True
+        whole = (np.cumsum(_needs(result)[::-1]) <= fit(_ROOM, _AXIS)).sum()
+        return slice(-max(int(whole), 1) if narrow() else None, None), True
     fits = int((np.cumsum(marks[::-1]) <= theme.MAX_MARKS).sum())
     return slice(-max(fits, 1), None), False
 
 
-def _whole(result: LogitLens) -> int:
-    """Return how many of the last columns the room holds with their tokens whole; at least one."""
-    tops = [[shown(result.vocabulary[i]) for i in column] for column in result.top_ids[:, :, 0].T]
-    inputs = [shown(token) for token in _inputs(result)]
-    needs = [
-        max(_NARROW, _name_room(name), *map(_cell_room, column))
-        for name, column in zip(inputs, tops, strict=True)
-    ]
-    return max(1, int((np.cumsum(needs[::-1]) <= fit(_ROOM, _AXIS)).sum()))
+def _needs(result: LogitLens) -> np.ndarray:
+    """Return [position], the width at which a column has its tokens whole, in pixels."""
+    top = {i: shown(result.vocabulary[i]) for i in np.unique(result.top_ids[:, :, 0]).tolist()}
+    cell = {i: font.width(text, theme.TEXT) + 2 * _SIDE + _GAP for i, text in top.items()}
+    names = [font.width(name, theme.LABEL) + _SIDE for name in _inputs(result)]
+    columns = zip(names, result.top_ids[:, :, 0].T.tolist(), strict=True)
+    return np.array([max(_NARROW, name, *(cell[i] for i in column)) for name, column in columns])
 
 
 def _inputs(result: LogitLens) -> list[str]:
+    """Return the token at each position, as it is shown."""
     tokens = formed(result.tokens)
-    return [tokens[p] for p in result.positions]
-
-
-def _cell_room(token: str) -> float:
-    return font.width(token, theme.TEXT) + 2 * _SIDE + _GAP
-
-
-def _name_room(token: str) -> float:
-    return font.width(token, theme.LABEL) + _SIDE
+    return [shown(tokens[p]) for p in result.positions]
 
 
 def _agrees(result: LogitLens) -> np.ndarray:
@@ -118,7 +110,7 @@ def _cells(result: LogitLens, colour: Colour) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "row": np.repeat(rows, len(positions)),
-            "input": [shown(token) for token in _inputs(result)[where]] * len(rows),
+            "input": _inputs(result)[where] * len(rows),
             "next": [*following] * len(rows),
             "top": cells["top"].map(shown).array,
             "hit": _hits(result)[:, where].ravel(),
@@ -142,7 +134,7 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
     A click selects a cell: the parameter ``cell`` holds its ``layer`` and ``position``.
     """
     where, text = window(result)
-    frame = _laid_out(_cells(result, colour), text)
+    frame = _laid_out(_cells(result, colour), _needs(result)[where], text)
     rows = alt.Scale(domain=_rows(result)[::-1], paddingInner=0.06)
     lines = (
         f"Top next token {_STREAM[result.params.stream]}, {_COLOURED[colour]}",
@@ -165,13 +157,13 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
     return figure(chart, *lines, **size)
 
 
-def _laid_out(frame: pd.DataFrame, text: bool) -> pd.DataFrame:
+def _laid_out(frame: pd.DataFrame, needs: np.ndarray, text: bool) -> pd.DataFrame:
     """Return the cells with where they are, in pixels, and as much of their tokens as fits."""
     position = frame["position"]
     if text:
-        cells, names = frame["top"].map(_cell_room), frame["input"].map(_name_room)
-        needs = np.maximum(cells, names).clip(lower=_NARROW).groupby(position).max()
-        widths = pd.Series(columns.shared(needs, fit(_ROOM, _AXIS), _LONG), needs.index)
+        widths = pd.Series(
+            columns.shared(needs.tolist(), fit(_ROOM, _AXIS), _LONG), position.unique()
+        )
     else:
         widths = pd.Series(float(_COMPACT), position.unique())
     width, end = position.map(widths), position.map(widths.cumsum())
@@ -231,7 +223,11 @@ def _tiles(base: alt.Chart, colour: Colour) -> alt.Chart:
     """Return the coloured cells, and the selection of one."""
     quantity = theme.QUANTITIES[colour]
     cell = alt.selection_point(name="cell", fields=["layer", "position"])
-    ticks = {"format": quantity.format, "values": list(quantity.ticks), "labelOverlap": False}
+    ticks: dict[str, Any] = {
+        "format": quantity.format,
+        "values": list(quantity.ticks),
+        "labelOverlap": False,
+    }
     legend = gradient(quantity.title, **ticks)
     return (
         base.mark_rect(invalid="show", stroke="#D55E00")
