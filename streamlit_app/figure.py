@@ -17,7 +17,7 @@ from words import plain
 
 from interp_core import exports
 from interp_core.plot import theme
-from interp_core.plot.room import within
+from interp_core.plot.room import narrow, within
 from interp_core.results import Figure, Finding, Result
 
 _MOST = 100
@@ -136,15 +136,18 @@ def findings(items: list[Finding]) -> None:
     if failing:
         names = "; ".join(plain(item.claim) for item in failing)
         st.markdown(f"**Not replicated on this model:** {names}.")
+    with within(room()):
+        if narrow():  # six columns would have a word a line
+            for item in items:
+                _finding(item)
+            return
     table = pd.DataFrame(
         {
             "Claim": [item.claim for item in items],
             "Criterion": [item.criterion for item in items],
             "Paper": [item.paper for item in items],
             "Ours": [item.shown for item in items],
-            "Verdict": [
-                "\u2713 holds" if item.holds else "\u2717 not replicated" for item in items
-            ],
+            "Verdict": [_verdict(item) for item in items],
             "n": [f"{item.n:,} {item.of}" for item in items],
         }
     )
@@ -153,6 +156,18 @@ def findings(items: list[Finding]) -> None:
     for name in ("Verdict", "n"):
         table[name] = table[name].str.replace(" ", "\u00a0")  # stays on one line
     st.table(table.map(plain).set_index("Claim"))
+
+
+def _finding(item: Finding) -> None:
+    """Show a claim on a phone."""
+    criterion = f" Criterion: {item.criterion}." if item.criterion else ""
+    st.markdown(f"**{plain(item.claim)}:** {plain(_verdict(item))}")
+    said = f"Ours: {item.shown} (n = {item.n:,} {item.of}). Paper: {item.paper}.{criterion}"
+    st.caption(plain(said))
+
+
+def _verdict(item: Finding) -> str:
+    return "\u2713 holds" if item.holds else "\u2717 not replicated"
 
 
 def _height(spec: dict) -> int:

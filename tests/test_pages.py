@@ -153,6 +153,11 @@ def test_a_page_is_drawn_for_the_width_that_the_browser_told():
     pages = {pixels: opened("causal-tracing", {}, pixels) for pixels in (0, 400)}
     specs = [page.get("vega_lite_chart")[0].proto.spec for page in pages.values()]
     assert "hconcat" in specs[0] and "hconcat" not in specs[1]
+    tables = [len(page.table) for page in pages.values()]
+    assert tables == [1, 0], "claims are a list where six columns have no room"
+    claim = stored(BUILT["causal-tracing"].questions[0].params()).findings[0]
+    said = [each.value.replace("\\", "") for each in pages[400].caption]
+    assert sum(claim.shown.split(" [")[0] in text and "Criterion" in text for text in said) == 1
 
 
 def test_modules_are_spared_by_the_collector_once(app_module):

@@ -85,7 +85,7 @@ def _inputs(m: Measured) -> tuple[Finding, ...]:
             _estimate(m, m.input_share[0]),
             "share",
             holds=m.input_share[0, 0] >= 0.6,
-            criterion="at at least 60% of positions",
+            criterion="at 60% of positions or more",
         ),
         Finding.measured(
             "input_discarded",
