@@ -15,7 +15,7 @@ from pathlib import Path
 import altair as alt
 import pytest
 from conftest import CONVERTED
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
 
 from interp_core import exports
 from interp_core.plot import font
@@ -266,19 +266,27 @@ def test_markup_in_a_prompt_is_text(page, app):
     assert page.locator("[data-testid=tokens] img, [data-testid=tokens] script").count() == 0
 
 
+def downloaded(page: Page, name: str, folder: Path) -> Path:
+    """Download a file. Streamlit may sweep it before it is fetched, as another session ends."""
+    for patience in (20_000, 60_000):
+        try:
+            with page.expect_download(timeout=patience) as download:
+                page.get_by_role("button", name=name).click()
+            break
+        except TimeoutError:
+            if patience == 60_000:
+                raise
+    download.value.save_as(folder / name)
+    return folder / name
+
+
 def test_downloads_and_code(page, app, tmp_path):
     open_(page, app + JAPAN)
     says(page, "·Tokyo")
     page.get_by_text("Download data").click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="grid.csv").click()
-    download.value.save_as(tmp_path / "grid.csv")
-    assert " Tokyo" in (tmp_path / "grid.csv").read_text()
+    assert " Tokyo" in downloaded(page, "grid.csv", tmp_path).read_text()
     page.get_by_text("Download figure").click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="grid.svg").click()
-    download.value.save_as(tmp_path / "grid.svg")
-    assert "·Tokyo" in (tmp_path / "grid.svg").read_text()
+    assert "·Tokyo" in downloaded(page, "grid.svg", tmp_path).read_text()
     page.get_by_text("Python", exact=True).click()
     expect(page.get_by_text("logit_lens.run(model, params)")).to_be_visible()
 
