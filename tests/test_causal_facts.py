@@ -304,11 +304,11 @@ BAD_FOR_MODEL = {
     },
     "facts": (
         AverageParams(facts="0123456789abcdef", window=2),
-        "facts: the set '0123456789abcdef' is not on",
+        "facts: '0123456789abcdef' is not on",
     ),
     "facts to edit": (
         ScoresParams(facts="0123456789abcdef"),
-        "facts: the set '0123456789abcdef' is not on",
+        "facts: '0123456789abcdef' is not on",
     ),
     "layer": (EditParams(layer=3, new_object="x", **BOB), "layer: 3 is not accepted"),
     "layer of scores": (ScoresParams(layer=3), "layer: 3 is not accepted"),

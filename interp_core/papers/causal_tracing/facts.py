@@ -1,12 +1,10 @@
 """Sets of facts: the project's own, ROME's ``known_1000.json``, and ``counterfact.json``.
 
-A set read from a file is kept in the cache under its digest, and parameters name it by that: a link
-then describes an analysis wholly, and can name no path.
+A set read from a file is kept under its digest (:mod:`interp_core.artifacts`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import defaultdict
@@ -18,12 +16,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from interp_core.artifacts import Artifacts
 from interp_core.params import ParameterError
-from interp_core.paths import SHIPPED, cache_dir, open_regular, whole
+from interp_core.paths import SHIPPED
 
 MAX_BYTES, MAX_RECORDS = 100_000_000, 50_000
-_LARGEST = 1 << 30
-"""Bytes of a kept set, which spells out what files leave out."""
 NEIGHBOURS = 10
 _OURS = SHIPPED / "facts.json"
 
@@ -50,6 +47,14 @@ class Fact:
         return self.template.replace("{}", self.subject)
 
 
+_KEPT = Artifacts(
+    "facts",
+    ".json",
+    TypeAdapter(tuple[Fact, ...]).validate_json,
+    "shipped, or a file read here by --facts FILE",
+)
+
+
 def read(path: Path) -> str:
     """Read a file of facts, keep it, and return the name that parameters give it.
 
@@ -73,17 +78,7 @@ def read(path: Path) -> str:
             "subject, attribute and prompt, or counterfact.json"
         ) from None
     content = json.dumps([asdict(fact) for fact in parse(records)], indent=0)
-    with whole(_kept(name := _name(content.encode()))) as file:
-        file.write(content.encode())
-    return name
-
-
-def _name(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _kept(name: str) -> Path:
-    return cache_dir("facts") / f"{name}.json"
+    return _KEPT.keep(content.encode())
 
 
 def parse(records: Any) -> list[Fact]:
@@ -147,28 +142,16 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-@cache
 def load(name: str) -> tuple[Fact, ...]:
     """Return a set of facts: ``shipped``, or one that was read on this machine.
 
     Raises:
         ParameterError: When this machine never read it, or what is kept is another set.
     """
-    if name == "shipped":
-        return _shipped()
-    try:
-        with open_regular(_kept(name), _LARGEST) as file:
-            content = file.read()
-        if _name(content) != name:
-            raise ValueError("it is another set")
-        return TypeAdapter(tuple[Fact, ...]).validate_json(content)
-    except (OSError, ValueError):
-        raise ParameterError(
-            f"facts: the set {name!r} is not on this machine; accepted: shipped, "
-            "or a file read here by --facts FILE"
-        ) from None
+    return _shipped() if name == "shipped" else _KEPT.load(name)
 
 
+@cache
 def _shipped() -> tuple[Fact, ...]:
     """Return the project's facts, a relation's first, the next one's first, ..., then seconds."""
     by_relation = [
