@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from tqdm import tqdm
 
 from interp_core import doctor, exports, interrupt, links
+from interp_core.corpus import HUB
 from interp_core.fields import Parameter, fields_of
 from interp_core.messages import is_internal, one_line, sentence
 from interp_core.models import catalogue
@@ -129,7 +130,7 @@ def _run_question(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is None:
             continue
-        if field.shown.file is not None and Path(value).is_file():
+        if field.shown.file is not None and (Path(value).exists() or value.startswith(HUB)):
             value = field.shown.file(Path(value))
         given[name] = value if isinstance(value, list) else [value]
     _deliver(_result(links.listed(from_texts(options.question.params, given))), options)

@@ -130,6 +130,7 @@ def write_folder(result: Result, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = {"result.json": result.to_json().encode(), "snippet.py": snippet(result).encode()}
+    files |= result.attachments()
     for name, frame in result.frames.items():
         files |= {f"{name}.csv": csv(frame), f"{name}.parquet": parquet(frame)}
     for name, chart in result.charts().items():

@@ -62,6 +62,7 @@ class Shown:
     placeholder: str = ""
     visible: bool = False
     file: Callable[[Path], str] | None = None
+    kept: Callable[[str], Mapping[str, str]] | None = None
     options: Callable[[Any], list[Any]] | None = None
 
 
@@ -109,6 +110,7 @@ def param(
     placeholder: str = "",
     visible: bool = False,
     file: Callable[[Path], str] | None = None,
+    kept: Callable[[str], Mapping[str, str]] | None = None,
     options: Callable[[Any], list[Any]] | None = None,
     **bounds: Any,
 ) -> Any:
@@ -128,11 +130,22 @@ def param(
         placeholder: What an empty control shows: what then happens.
         visible: Whether its spaces are shown, as those of tokens.
         file: Reads a file, and returns the value that stands for its content; links name that.
+        kept: What there is to choose from besides, with words for each, for a model's digest.
         options: Of a view's field: what a result offers to choose from.
         bounds: Passed to pydantic (``ge``, ``le``, ``max_length``, ``pattern``, ...).
     """
     shown = Shown(
-        slider, names or {}, when, fold, identity, control, placeholder, visible, file, options
+        slider,
+        names or {},
+        when,
+        fold,
+        identity,
+        control,
+        placeholder,
+        visible,
+        file,
+        kept,
+        options,
     )
     extra: Any = {"shown": shown}  # not JSON: no schema is ever written
     return Field(default=default, title=label, description=help, json_schema_extra=extra, **bounds)

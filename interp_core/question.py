@@ -232,6 +232,12 @@ def obtain(model: LanguageModel | None, params: Any, *, fresh: bool = False) -> 
     return found
 
 
+def like(params: Any, asked: Any) -> Any:
+    """Return ``params`` asked of the same model and through the same lens as ``asked``."""
+    shared = [n for n in ("model", "lens") if hasattr(params, n) and hasattr(asked, n)]
+    return dataclasses.replace(params, **{name: getattr(asked, name) for name in shared})
+
+
 def attach(result: Result, model: LanguageModel | None = None) -> Any:
     """Return ``result`` with the evidence at hand; given a model, what is quick is measured on it.
 
@@ -241,6 +247,7 @@ def attach(result: Result, model: LanguageModel | None = None) -> Any:
     quick = set() if model is None else question.quick_evidence
     found = {}
     for name, params in question.evidence.items():
+        params = like(params, result.params)
         if question_of(params)[1].on_model:
             params = dataclasses.replace(params, model=result.provenance.model.id)
         each = _lookup(params, result.provenance.model.fingerprint)

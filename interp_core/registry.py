@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from interp_core.papers import causal_tracing, induction_heads, logit_lens
+from interp_core.papers import causal_tracing, induction_heads, logit_lens, tuned_lens
 from interp_core.question import Paper
 
 PAPERS: dict[str, Paper] = {
     paper.name: paper
     for paper in (
         logit_lens.PAPER,
-        Paper(
-            "tuned-lens",
-            "Tuned Lens",
-            "Learn, for every layer, how to read it.",
-            "Belrose et al. 2023",
-            "https://arxiv.org/abs/2303.08112",
-        ),
+        tuned_lens.PAPER,
         causal_tracing.PAPER,
         Paper(
             "steering",

@@ -128,7 +128,16 @@ class ResidualStream:
 
     def unembed(self, resid: mx.array) -> mx.array:
         """Return logits [..., d_vocab] of a residual [..., d_model]: final norm, then head."""
-        logits = self.head(self.norm(resid))
+        return self._capped(self.head(self.norm(resid)))
+
+    def logits(self, resid: mx.array, head: mx.array) -> mx.array:
+        """Return the logits [..., row] of some of the head's rows [row, d_model] alone.
+
+        ``resid`` is [..., d_model]; rows are as :meth:`head_rows` returns them.
+        """
+        return self._capped(self.norm(resid) @ head.T)
+
+    def _capped(self, logits: mx.array) -> mx.array:
         return logits if self.softcap is None else mx.tanh(logits / self.softcap) * self.softcap
 
     def linear_logit(self, resid: mx.array, targets: mx.array) -> LinearLogit:

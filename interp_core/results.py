@@ -226,6 +226,10 @@ class Result(ABC):
                 found[f"{key}_{name}" if key in found else key] = value
         return found
 
+    def attachments(self) -> dict[str, bytes]:
+        """Return further files that go with the result, by name, as what it trained."""
+        return {}
+
     @property
     def link(self) -> str:
         """Path and query that open this result in the app."""

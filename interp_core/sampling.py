@@ -15,7 +15,7 @@ def generate(
     steps: int,
     *,
     temperature: float = 0.0,
-    seed: int = 0,
+    seed: int | list[int] = 0,
     label: str = "",
 ) -> np.ndarray:
     """Return the ids that continue ``tokens`` [text, pos], [text, step].

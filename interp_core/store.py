@@ -33,7 +33,7 @@ _log = logging.getLogger("lensbook")
 LIMIT = int(os.environ.get("LENSBOOK_STORE_BYTES", 1 << 30))
 """How many bytes are kept of what can be computed again; the least recently used go first."""
 
-_KEPT = ("results", "moments", "copying", "training", "digests")
+_KEPT = ("results", "moments", "texts", "copying", "training", "digests")
 """Folders of the cache that the limit is over; models and sets of facts are their owner's."""
 
 _IN_USE = 3600
@@ -47,7 +47,7 @@ def key(kind: type[Result], params: Any, fingerprint: str) -> str:
     left out, since the same model may go by several names.
     """
     fingerprint = fingerprint if isinstance(params, OnModel) else ""
-    return _digest([kind.identity(), computed_by(params), fingerprint])
+    return digest([kind.identity(), computed_by(params), fingerprint])
 
 
 def get(kind: type[R], params: Any, fingerprint: str) -> R | None:
@@ -86,11 +86,11 @@ def measured(
         axes: As of :func:`archive.check_axes`.
         compute: Called when it is not there.
     """
-    name = _digest(of)
+    name = digest(of)
 
     def parse(file: IO[bytes]) -> np.ndarray:
         header, arrays = archive.unpack(file)
-        if _digest(header) != name:
+        if digest(header) != name:
             raise ValueError("it is of something else")
         archive.check_axes(arrays, {"array": axes})
         return arrays["array"]
@@ -149,7 +149,8 @@ def _key_of(result: Result) -> str:
     return key(type(result), result.params, result.provenance.model.fingerprint)
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """Return the name under which something is kept that JSON describes."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -19,7 +19,8 @@ _SHORT = 20
 """Characters of choices that stand beside each other, in the sidebar too."""
 
 Sizes = SimpleNamespace
-"""What is known of the model and the prompt: ``n_layers``, ``n_heads``, ``n_tokens``; 0 if not."""
+"""What is known of the model and the prompt: ``n_layers``, ``n_heads``, ``n_tokens``; 0 if not; and
+``model``, its digest."""
 
 
 def one(
@@ -37,7 +38,7 @@ def one(
     if options is not None:
         return _among(field, value, options, key)
     if field.shown.file is not None:
-        return _file(field, value, key)
+        return _file(field, value, sizes, key)
     return _DRAW[field.kind](field, value, sizes, key)
 
 
@@ -180,8 +181,9 @@ def _among(field: Parameter, value: Any, options: list[Any], key: str) -> Any:
     )
 
 
-def _file(field: Parameter, value: str, key: str) -> str:
+def _file(field: Parameter, value: str, sizes: Sizes, key: str) -> str:
     """Draw a choice among what is at hand, and a box for a file, which is chosen as it comes."""
+    kept = field.shown.kept(sizes.model) if field.shown.kept else {}
     where, read = st.container(), f"{key}.read"
     with st.popover("Upload a file", icon=":material/upload:"):
         file = st.file_uploader(f"{field.label}: a file of yours", key=f"{key}.file")
@@ -194,7 +196,7 @@ def _file(field: Parameter, value: str, key: str) -> str:
         else:
             names[name], st.session_state[f"{key}.taken"] = file.name, file.file_id
             st.session_state[key] = name
-    known = list(dict.fromkeys([field.default, value, *names]))
+    known = list(dict.fromkeys([field.default, *field.shown.names, value, *kept, *names]))
     with where:
         return st.selectbox(
             field.label,
@@ -202,7 +204,9 @@ def _file(field: Parameter, value: str, key: str) -> str:
             None if key in st.session_state else known.index(value),
             key=key,
             help=field.help,
-            format_func=lambda name: names.get(name, name) or "none",
+            format_func=lambda name: (
+                names.get(name) or kept.get(name) or field.named(name) or "none"
+            ),
         )
 
 

@@ -13,7 +13,7 @@ from address import Place
 from interp_core.fields import fields_of
 from interp_core.params import ParameterError
 from interp_core.query import changed
-from interp_core.question import Paper, Question, question_of
+from interp_core.question import Paper, Question, like, question_of
 
 
 def presets(paper: Paper, place: Place) -> None:
@@ -57,10 +57,10 @@ def same(preset: Any, params: Any) -> bool:
     return type(preset) is type(params) and on_model(preset, params) == params
 
 
-def on_model(params: Any, like: Any) -> Any:
-    """Return ``params`` on the model of ``like``, where both are asked of one."""
-    if hasattr(params, "model") and hasattr(like, "model"):
-        return dataclasses.replace(params, model=like.model)
+def on_model(params: Any, other: Any) -> Any:
+    """Return ``params`` on the model of ``other``, where both are asked of one."""
+    if hasattr(params, "model") and hasattr(other, "model"):
+        return dataclasses.replace(params, model=other.model)
     return params
 
 
@@ -97,13 +97,13 @@ def carried(params: Any, question: Question, **fields: Any) -> Any:
         return on_model(question.params(), params)
 
 
-def to(paper: Paper, params: Any, like: Any) -> None:
-    """Draw a button that goes to other parameters, on the model of ``like``."""
+def to(paper: Paper, params: Any, other: Any) -> None:
+    """Draw a button that goes to other parameters, on the model of ``other``."""
     _, question = question_of(params)
     texts = [text if isinstance(text, str) else " ".join(text) for text in changed(params).values()]
     label = f"{question.label}: {', '.join(texts)}" if texts else question.label
     if st.button(label, key=f"to.{label}", icon=":material/arrow_forward:"):
-        address.go(paper, on_model(params, like))
+        address.go(paper, like(params, other))
 
 
 def picked(paper: Paper, place: Place) -> Place:

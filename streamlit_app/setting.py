@@ -25,7 +25,12 @@ def draw(question: Question, place: Place, model: KnownModel) -> tuple[Any, Size
         ValueError: When a parameter does not fit the model or the prompt.
     """
     fields = {n: f for n, f in fields_of(question.params).items() if f.shown.control}
-    sizes = Sizes(n_layers=model.n_layers, n_heads=model.n_heads, n_tokens=0)
+    sizes = Sizes(
+        n_layers=model.n_layers,
+        n_heads=model.n_heads,
+        n_tokens=0,
+        model=model.fingerprint.rpartition("-")[0],
+    )
     slots, alone = _slots(fields)
     now = Sizes(**{name: field.default for name, field in fields.items()})
     if question.on_model:

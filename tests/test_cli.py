@@ -260,7 +260,7 @@ def test_a_folder_runs_and_is_then_listed(run):
 
 BAD = {
     "nothing": ([], "required"),
-    "no such command": (["tuned-lens"], "invalid choice"),
+    "no such command": (["steering"], "invalid choice"),
     "no such question": (["causal-tracing", "edits"], "argument QUESTION: invalid choice: 'edits'"),
     "no such flag": (
         ["logit-lens", "--colour", "red"],

@@ -133,7 +133,10 @@ def test_figures_reach_neither_mlx_nor_streamlit(path):
 
 @pytest.mark.parametrize("path", CORE, ids=name)
 def test_the_core_knows_no_app(path):
-    assert not packages(path.read_text()) & {"streamlit", "streamlit_app", "torch", "pickle"}
+    forbidden = {"streamlit", "streamlit_app", "torch", "pickle"}
+    if path.name == "torch_files.py":  # whose reader resolves the names of tensors alone
+        forbidden -= {"pickle"}
+    assert not packages(path.read_text()) & forbidden
 
 
 @pytest.mark.parametrize("path", APP, ids=name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 _MAX_HEADER = 1 << 25
 _MAX_RANK = 16
@@ -31,12 +31,17 @@ def shapes(file: Path) -> dict[str, tuple[int, ...]]:
         raise ValueError(f"{file} is no regular file")
     try:
         with file.open("rb") as opened:
-            return _shapes(opened, file.stat().st_size)
+            return described(opened, file.stat().st_size)[1]
     except ValueError as error:
         raise ValueError(f"{file} is damaged or cut short: {error}") from None
 
 
-def _shapes(opened: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
+def described(opened: IO[bytes], size: int) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """Return the metadata, and the shape of every tensor, of a file of ``size`` bytes.
+
+    Raises:
+        ValueError: See :func:`shapes`.
+    """
     length = int.from_bytes(opened.read(8), "little")
     if length > min(size - 8, _MAX_HEADER):
         raise ValueError(f"a header of {length} bytes is announced in a file of {size}")
@@ -53,7 +58,7 @@ def _shapes(opened: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
         end = stop
     if end != size - 8 - length:
         raise ValueError(f"its tensors end at byte {end}, and its data at {size - 8 - length}")
-    return {name: tuple(entry["shape"]) for name, entry in header.items()}
+    return metadata, {name: tuple(entry["shape"]) for name, entry in header.items()}
 
 
 def _parse(text: bytes) -> dict[str, Any]:

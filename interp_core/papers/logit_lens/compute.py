@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,33 +29,64 @@ def lens(model: LanguageModel, params: Params) -> LogitLens:
     Raises:
         ParameterError: When a parameter does not fit this model; the message names it.
     """
+    with Recorder() as recorder:
+        shared, (read,) = readings(model, params, [as_it_is])
+    provenance = recorder.provenance(model.info, shared.pop("ids"))
+    return LogitLens(params=params, provenance=provenance, **shared, **read)
+
+
+Translate = Callable[[int, mx.array], mx.array]
+"""What a lens makes of the residual [..., d_model] of a layer, before norm and unembedding."""
+
+
+def as_it_is(_: int, resid: mx.array) -> mx.array:
+    """Return the residual: the logit lens translates nothing."""
+    return resid
+
+
+def readings(
+    model: LanguageModel, params: Params, lenses: Sequence[Translate]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read one prompt through several lenses, on one run of the model.
+
+    Returns:
+        What does not depend on the lens, as fields of :class:`LogitLens`, and ``ids``; and, for each
+        lens, the statistics of what it reads.
+
+    Raises:
+        ParameterError: When a parameter does not fit this model; the message names it.
+    """
     ids = encode(model, params)
     layers = resolve(params.layers, model.info.n_layers, "layers", keep_last=True)
     positions = resolve(params.positions, len(ids), "positions")
     watched = [_watched(model, text) for text in params.watch]
     if params.layers[0] == 0 and params.stream == "resid_post":
         layers = [-1, *layers]
-    with Recorder() as recorder:
-        pass_ = forward(model.stream, ids, params.stream)
-        following = np.array([*ids[1:], -1])[positions]
-        read: dict[str, Any] = _read(
-            model.stream, pass_, layers, positions, following, watched, params.top_k
-        )
-        attribution, logits = _attribution(model.stream, pass_, positions, read, watched)
+    stream = model.stream
+    pass_ = forward(stream, ids, params.stream)
+    following = np.array([*ids[1:], -1])[positions]
+    found: list[dict[str, Any]] = []
+    for lens_ in lenses:
+        states = {layer: lens_(layer, pass_.states[layer]) for layer in layers}
+        through = dataclasses.replace(pass_, states=states)
+        found.append(_read(stream, through, layers, positions, following, watched, params.top_k))
+    attribution, logits = _attribution(stream, pass_, positions, found[0], watched)
     tokenizer = model.require_tokenizer()
-    seen = {*ids, *watched, *np.unique(read["top_ids"]).tolist(), *read["final_top"].tolist()}
-    return LogitLens(
-        params=params,
-        provenance=recorder.provenance(model.info, ids),
-        tokens=tuple(token.text for token in tokenizer.tokens(ids)),
-        vocabulary={int(i): tokenizer.text(i) for i in sorted(seen)},
-        layers=np.array(layers),
-        positions=np.array(positions),
-        watched=np.array(watched, np.int32),
-        attribution=attribution,
-        attribution_logit=logits,
-        **read,
-    )
+    seen = {*ids, *watched, *found[0]["final_top"].tolist()}
+    seen = seen.union(*(np.unique(read["top_ids"]).tolist() for read in found))
+    shared = {
+        "ids": ids,
+        "tokens": tuple(token.text for token in tokenizer.tokens(ids)),
+        "vocabulary": {int(i): tokenizer.text(i) for i in sorted(seen)},
+        "layers": np.array(layers),
+        "positions": np.array(positions),
+        "watched": np.array(watched, np.int32),
+        "attribution": attribution,
+        "attribution_logit": logits,
+    }
+    same = ("final_top", "final_probs", "next_ids")
+    shared |= {name: found[0][name] for name in same}
+    return shared, [{n: v for n, v in read.items() if n not in same} for read in found]
 
 
 def encode(model: LanguageModel, params: Params) -> list[int]:

@@ -33,7 +33,7 @@ def trajectories(
 ) -> alt.Chart:
     """Return how each tracked token fares over the layers at one position; the last if None."""
     _, position = result.cell(None, position)
-    frame = _followed(result, position)
+    frame = followed(result, position)
     names = list(dict.fromkeys(frame["target"]))
     colours = [theme.CATEGORIES[n % len(theme.CATEGORIES)] for n in range(len(names))]
     dashes = [_DASHES[n % len(_DASHES)] for n in range(len(names))]
@@ -79,8 +79,8 @@ def _quoted(token: str) -> str:
     return f"“{shown(token)}”"
 
 
-def _followed(result: LogitLens, position: int) -> pd.DataFrame:
-    """Return one row per followed token and layer; a token followed twice is one line."""
+def followed(result: LogitLens, position: int) -> pd.DataFrame:
+    """Return one row per followed token and layer; a token that is followed twice is one line."""
     p = int(np.flatnonzero(result.positions == position)[0])
     ids = [int(result.final_top[p]), int(result.next_ids[p]), *map(int, result.watched)]
     roles = ["output's top", "actual next", *["watched"] * len(result.watched)]

@@ -128,16 +128,17 @@ def _cells(result: LogitLens, colour: Colour) -> pd.DataFrame:
     return frame.assign(ink=theme.QUANTITIES[colour].ink(frame[colour]))
 
 
-def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
+def grid(result: LogitLens, colour: Colour = "probability", lens: str = "") -> alt.LayerChart:
     """Return layers by positions: the top token of each cell, coloured by a quantity.
 
+    ``lens`` opens the title, where there is more than one.
     A click selects a cell: the parameter ``cell`` holds its ``layer`` and ``position``.
     """
     where, text = window(result)
     frame = _laid_out(_cells(result, colour), _needs(result)[where], text)
     rows = alt.Scale(domain=_rows(result)[::-1], paddingInner=0.06)
     lines = (
-        f"Top next token {_STREAM[result.params.stream]}, {_COLOURED[colour]}",
+        _title(f"{lens}top next token {_STREAM[result.params.stream]}, {_COLOURED[colour]}"),
         "Read a column upwards. Outlined: the output's top token. Dot: the actual next token.",
         _left_out(len(result.positions[where]), len(result.positions), text),
     )
@@ -155,6 +156,10 @@ def grid(result: LogitLens, colour: Colour = "probability") -> alt.LayerChart:
         "height": alt.Step(_row_height(result)),
     }
     return figure(chart, *lines, **size)
+
+
+def _title(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _laid_out(frame: pd.DataFrame, needs: np.ndarray, text: bool) -> pd.DataFrame:

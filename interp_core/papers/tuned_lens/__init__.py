@@ -1,0 +1,176 @@
+"""Tuned Lens: learn, for every layer, how to read it.
+
+Belrose et al. (2023), *Eliciting Latent Predictions from Transformers with the Tuned Lens*,
+arXiv:2303.08112. An affine map of each layer's residual is trained so that final norm and unembedding
+read from it what they read from the last.
+
+Layers are numbered as blocks: translator ``l`` reads the output of block ``l``, and -1 the embedding. The
+authors' translator ``i`` reads the input of block ``i``. The last layer has none.
+
+Departures: some hundred thousand tokens instead of 65 million; the loss is summed over a weighted sample
+of the vocabulary; position 0, the attention sink of most models, is trained on and averaged nowhere.
+"""
+
+from functools import partial
+
+from interp_core.papers.logit_lens import compute as logit_lens
+from interp_core.papers.tuned_lens import claims, cost, figures, figures_text
+from interp_core.papers.tuned_lens.compute.evaluate import evaluate
+from interp_core.papers.tuned_lens.compute.lens import lens
+from interp_core.papers.tuned_lens.compute.train import train
+from interp_core.papers.tuned_lens.compute.transfer import transfer
+from interp_core.papers.tuned_lens.evaluation import Evaluation
+from interp_core.papers.tuned_lens.params import (
+    EvaluateParams,
+    LensesView,
+    Params,
+    TrainParams,
+    TransferParams,
+)
+from interp_core.papers.tuned_lens.reading import Readings
+from interp_core.papers.tuned_lens.training import Training
+from interp_core.papers.tuned_lens.transfer import Transfer
+from interp_core.papers.tuned_lens.translators import Translators, load_lens, published
+from interp_core.question import Paper, Question
+from interp_core.results import Figure
+
+__all__ = [
+    "PAPER",
+    "PRESETS",
+    "EvaluateParams",
+    "Evaluation",
+    "Params",
+    "Readings",
+    "TrainParams",
+    "Training",
+    "Transfer",
+    "TransferParams",
+    "Translators",
+    "load_lens",
+    "published",
+    "run",
+]
+
+_METHOD = r"""At every layer $\ell$ a translator $h \mapsto h + A_\ell h + b_\ell$ comes before the model's own final norm
+and unembedding: $q_\ell = \mathrm{softmax}(W_U\,\mathrm{norm}_f(h_\ell + A_\ell h_\ell + b_\ell))$. It begins at
+$A = 0$, $b = 0$, the logit lens, and is trained on text to bring $\mathrm{KL}(p_{\mathrm{final}} \,\|\, q_\ell)$ down; the
+model stays as it is. Optimizer and schedule are the authors' (SGD with Nesterov momentum, one clip of all
+gradients, linear decay). Here far fewer tokens are trained on, the loss is summed over a weighted sample of the vocabulary, and
+the first position, the attention sink of most models, is left out of training and of every average."""
+
+PRESETS: dict[str, Params] = {
+    "A fact": Params(watch=(" Paris", " London")),
+    "A pattern": Params(prompt="red blue green red blue green red blue", watch=(" green", " red")),
+    "Agreement": Params(
+        prompt="The keys that the old man had lost in the garden", watch=(" were", " was")
+    ),
+    "Code": Params(prompt="def add(a, b):\n    return a", watch=(" +", " -")),
+}
+"""Ready-made settings; their results on the default model ship with the package."""
+
+LENS = Question(
+    name="lens",
+    label="One prompt",
+    params=Params,
+    result=Readings,
+    compute=lens,
+    seconds=cost.lens,
+    tokens=logit_lens.tokens,
+    sentence=figures.sentence,
+    view=LensesView,
+    figures=(
+        Figure("grid", figures.grid, reads=("colour",), picks=("layer", "position")),
+        Figure(
+            "grid_logit",
+            partial(figures.grid, lens="logit"),
+            label="Logit lens",
+            reads=("colour",),
+            picks=("layer", "position"),
+        ),
+        Figure("difference", figures.difference, label="Difference", reads=("what",)),
+        Figure(
+            "trajectories",
+            figures.trajectories,
+            label="Token trajectories",
+            reads=("position", "scale"),
+        ),
+        Figure("top", figures.top_tokens, label="Top ten", reads=("layer", "position")),
+        Figure("layers", figures.layers, label="Means by layer"),
+        Figure(
+            "attribution",
+            figures.attribution,
+            label="Direct logit attribution",
+            reads=("position", "target"),
+        ),
+    ),
+    evidence={
+        "prose": EvaluateParams(),
+        "code": EvaluateParams(text="code"),
+        "transfer": TransferParams(),
+    },
+)
+
+EVALUATE = Question(
+    name="evaluate",
+    label="Held-out text",
+    params=EvaluateParams,
+    result=Evaluation,
+    compute=evaluate,
+    cost=cost.evaluate,
+    seconds=cost.evaluate_seconds,
+    sentence=figures_text.evaluated,
+    figures=(
+        Figure("kl", partial(figures_text.curve, name="kl")),
+        *(
+            Figure(name, partial(figures_text.curve, name=name), label=label)
+            for name, label in (
+                ("marginal_kl", "Bias"),
+                ("agreement", "Agreement"),
+                ("bits_per_byte", "Bits per byte"),
+                ("cross_entropy", "Cross-entropy"),
+            )
+        ),
+        Figure("translators", figures_text.translators, label="Translators"),
+    ),
+    claims=(claims.claims,),
+)
+
+TRANSFER = Question(
+    name="transfer",
+    label="Layer transfer",
+    params=TransferParams,
+    result=Transfer,
+    compute=transfer,
+    cost=cost.transfer,
+    seconds=cost.transfer_seconds,
+    sentence=figures_text.transferred,
+    figures=(Figure("transfer", figures_text.transfer),),
+    claims=(claims.neighbours,),
+)
+
+TRAIN = Question(
+    name="train",
+    label="Train a lens",
+    params=TrainParams,
+    result=Training,
+    compute=train,
+    cost=cost.train,
+    seconds=cost.train_seconds,
+    sentence=figures_text.trained,
+    figures=(
+        Figure("held_out", figures_text.held_out, live=True),
+        Figure("losses", figures_text.losses, live=True),
+    ),
+)
+
+PAPER = Paper(
+    name="tuned-lens",
+    title="Tuned Lens",
+    claim="Learn, for every layer, how to read it.",
+    reference="Belrose et al. 2023",
+    url="https://arxiv.org/abs/2303.08112",
+    questions=(LENS, EVALUATE, TRANSFER, TRAIN),
+    method=_METHOD,
+    presets=PRESETS,
+)
+run = PAPER.run

@@ -1,0 +1,1 @@
+"""How the Tuned Lens is computed."""
