@@ -36,7 +36,7 @@ bench: .venv-bench/.installed ## measure against PyTorch and TransformerLens
 	@.venv-bench/bin/python benchmarks/logit_lens.py
 	@.venv-bench/bin/python benchmarks/causal_tracing.py
 	@.venv-bench/bin/python benchmarks/induction_heads.py
-	@.venv-bench/bin/python benchmarks/tuned_lens.py
+	@.venv-bench/bin/python benchmarks/lens_training.py
 
 results: $(VENV)/.app ## compute again the results that ship, their digests, and the README's numbers
 	@$(PY) scripts/ship_results.py

@@ -126,7 +126,7 @@ def gradients(
 
         own = [weights[name][row] for name in names]
         loss, gradient = divergence(logits(*own), goal)
-        _, parts = mx.vjp(logits, own, [gradient / len(loss)])
+        _, parts = mx.vjp(logits, own, [gradient])
         mx.eval(parts)
         losses.append(loss.mean())
         found.append(parts)

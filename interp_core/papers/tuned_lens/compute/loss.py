@@ -48,6 +48,8 @@ def target(probs: np.ndarray, entropy: np.ndarray, sample: int | None, seed: lis
 def divergence(logits: mx.array, of: Target) -> tuple[np.ndarray, mx.array]:
     """Return the KL [row] from target to readout, nats, and its gradient by ``logits`` [row, column].
 
+    The gradient is that of the mean over rows.
+
     Where the target's entropy is given as 0, this is the cross-entropy.
     """
     if device() != "cpu":
@@ -55,21 +57,23 @@ def divergence(logits: mx.array, of: Target) -> tuple[np.ndarray, mx.array]:
         total = mx.logsumexp(shifted, axis=-1, keepdims=True)
         weighted = mx.array(of.weighted)
         cross = total[:, 0] - (weighted * logits.astype(mx.float32)).sum(-1)
-        return np.array(cross) - of.entropy, mx.exp(shifted - total) - weighted
+        return np.array(cross) - of.entropy, (mx.exp(shifted - total) - weighted) / len(logits)
     rows = host_math.as_numpy(logits)
-    loss, gradient = np.empty(len(rows), np.float32), np.empty_like(rows)
+    loss, (gradient,) = np.empty(len(rows), np.float32), host_math.scratch(1, rows.shape)
+    share = np.float32(1 / len(rows))
 
     def work(part: slice) -> None:
         out, z = gradient[part], rows[part]
-        np.add(z, of.log_weight, out=out)
-        highest = out.max(-1, keepdims=True)
-        out -= highest
+        weighed = z if of.columns is None else np.add(z, of.log_weight, out=out)
+        highest = weighed.max(-1, keepdims=True)
+        np.subtract(weighed, highest, out=out)
         np.exp(out, out=out)
         total = out.sum(-1, keepdims=True)
-        out /= total
+        out *= 1 / total
         cross = np.log(total[:, 0]) + highest[:, 0] - np.vecdot(of.weighted[part], z)
         loss[part] = cross - of.entropy[part]
         out -= of.weighted[part]
+        out *= share
 
     host_math.each_slice(work, rows.shape, 16)
     return loss, mx.array(gradient)

@@ -1,7 +1,7 @@
 """Time and weigh a training step of a tuned lens against the tuned-lens package in PyTorch.
 
-python benchmarks/tuned_lens.py [--rounds 5] [--no-memory]
-python benchmarks/tuned_lens.py --threads 1 --clock cpu    # on a busy machine
+python benchmarks/lens_training.py [--rounds 5] [--no-memory]
+python benchmarks/lens_training.py --threads 1 --clock cpu    # on a busy machine
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from harness import (
     threads,
     time_table,
 )
-from tuned_lens_sides import SIDES
+from lens_training_sides import SIDES
 
 OURS, PEER = SIDES
 SHAPE = (2, 128)
