@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 import interp_core  # noqa: F401  # before MLX
-from interp_core import artifacts, corpus, estimates, paths, torch_files
+from interp_core import artifacts, cli, corpus, estimates, paths, torch_files
 from interp_core.artifacts import digest
 from interp_core.papers import logit_lens, tuned_lens
 from interp_core.papers.tuned_lens import translators
 from interp_core.papers.tuned_lens.compute.lens import applied
 from interp_core.papers.tuned_lens.translators import Card, Translators
 from interp_core.params import ParameterError
+from interp_core.paths import cache_dir
 from interp_core.question import stored
 from interp_core.residual import Site
 from interp_core.runtime import on_compute_thread
@@ -148,6 +149,20 @@ def test_a_lens_of_another_model_is_refused(llama, tiny):
     assert "none ships for" in refusal(tuned_lens.run, llama, tuned_lens.Params(prompt=TEXT))
     unknown = tuned_lens.Params(lens="0123456789abcdef", prompt=TEXT)
     assert "is not on this machine" in refusal(tuned_lens.run, llama, unknown)
+
+
+def test_a_lens_that_was_damaged_on_disk_is_not_offered(llama):
+    good, bad = (kept(a_lens(llama.info, [0], seed)) for seed in (1, 2))
+    file = cache_dir("lenses") / f"{bad}.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert list(translators.labelled(llama.info.sha256)) == [good]
+
+
+def test_a_name_is_no_folder_of_that_name(tmp_path, monkeypatch, capsys):
+    (tmp_path / "code").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["tuned-lens", "evaluate", "--text", "code", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["params"]["text"] == "code"
 
 
 def test_damaged_lens_files_are_refused(llama, tmp_path):

@@ -262,7 +262,10 @@ def labelled(info_sha256: str) -> dict[str, str]:
     """Return the lenses on this machine that fit a model, by name, with words for each."""
     found = {}
     for name in KEPT.names():
-        lens = KEPT.load(name)
+        try:
+            lens = KEPT.load(name)
+        except ParameterError:  # damaged, or gone since
+            continue
         if lens.card.model_sha256 in ("", info_sha256):
             found[name] = lens.about
     return found
