@@ -92,7 +92,7 @@ def read(path: Path) -> str:
         found = [text for file in wanted for text in _documents(file, alone=alone)]
     except OSError as error:
         raise ParameterError(f"text: {path.name} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ParameterError(f"text: {path.name}: {str(error)[:200]}") from None
     documents = list(dict.fromkeys(text for text in found if text.strip()))
     if not documents:
@@ -129,6 +129,8 @@ def _documents(file: Path, *, alone: bool) -> Iterator[str]:
 
 
 def _texts(records: Iterable[Any]) -> Iterator[str]:
+    if isinstance(records, dict | str | int | float | None):
+        raise ValueError("it is no list of texts or of records")
     for i, record in enumerate(records):
         text = record.get("text") if isinstance(record, dict) else record
         if not isinstance(text, str):

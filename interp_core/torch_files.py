@@ -12,6 +12,7 @@ import math
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -99,7 +100,8 @@ class _Reader(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
-            return _tensor if name == "_rebuild_tensor_v2" else _parameter
+            # Fresh each time: a pickle may set attributes of what it names.
+            return partial(_tensor if name == "_rebuild_tensor_v2" else _parameter)
         if module == "torch" and name in _DTYPES:
             return name
         raise ValueError(f"it names {module[:40]}.{name[:40]}; accepted: tensors alone")

@@ -86,13 +86,15 @@ def of_tuned() -> str:
             found(f"{name}_{text}")
     prose, code = (found.result for found in texts.values())
     middle = prose.row(0.5)
+    training = Found(tuned_lens.TrainParams()).result
+    windows = training.windows
     card = tuned_lens.load_lens("shipped", prose.provenance.model).card
     return f"""
-A tuned lens, trained on {card.tokens:,} tokens that the model wrote itself, is closer to the output than the logit lens at every layer, at
+A tuned lens, trained on {card.tokens:,} positions of {windows:,} texts of {training.params.context} tokens that the model wrote itself, is closer to the output than the logit lens at every layer, at
 most half as far in the first two thirds of them, on two texts that it was not trained on ({len(prose.positions)} pieces of prose and
 {len(code.positions)} of code, written for this project): half-way through the model {prose.mean("kl")[1, middle, 0]:.1f} nats instead of
 {prose.mean("kl")[0, middle, 0]:.1f} on prose, {code.mean("kl")[1, middle, 0]:.1f} instead of {code.mean("kl")[0, middle, 0]:.1f} on code. Its divergence
-falls with depth. A lens of biases alone makes {texts["prose"]("bias_only_prose").shown} of the gain there on prose. On prose the tuned lens is
+falls with depth. On prose the tuned lens is
 nearly unbiased: its mean readout is {texts["prose"]("unbiased_prose").ours:.0%} as far from the mean output as the logit lens's; on code, of
 which the training text holds little, it is **not**: {texts["code"]("unbiased_code", holds=False).ours:.0%}."""
 

@@ -362,5 +362,5 @@ def test_what_was_measured_of_the_shipped_lens(text):
     assert (
         verdicts[f"lower_{text}"] and verdicts[f"halved_{text}"] and verdicts[f"falls_tuned_{text}"]
     )
-    assert verdicts[f"depth_{text}"] and verdicts[f"bias_only_{text}"]
+    assert verdicts[f"depth_{text}"] and verdicts[f"falls_logit_{text}"]
     assert verdicts[f"unbiased_{text}"] is (text == "prose"), "the training text holds little code"

@@ -48,7 +48,7 @@ def curve(result: Evaluation, name: str) -> alt.LayerChart:
     chart = lines(frame, shown, _colours(result), values_axis(unit, frame))
     said = _below(result) if name in ("cross_entropy", "bits_per_byte") else ""
     if name == "marginal_kl":
-        said = "At 0 a lens errs as often in one direction as in the other: it is unbiased."
+        said = "Near 0 a lens errs as often in one direction as in the other: it is unbiased."
     return figure(
         chart,
         f"{what}, by layer: {_text(result)}",
@@ -211,7 +211,7 @@ def losses(result: Training) -> alt.LayerChart:
         layered(chart),
         "Loss by training step",
         f"Means over the {result.positions:,} positions of a step"
-        + (", estimated on a sample of the vocabulary." if sampled else "."),
+        + (", estimated (too low at first) on a sample of the vocabulary." if sampled else "."),
         width=fit(WIDTH, AXIS),
         height=260,
     )
@@ -257,7 +257,7 @@ def trained(result: Training) -> str:
     if said["held_out_kl"] is None:
         return "Training has begun."
     return (
-        f"After {said['steps']:,} steps on {said['tokens']:,} tokens ({said['of_the_papers_tokens']:.1%} of "
+        f"After {said['steps']:,} steps of {result.positions:,} positions, {said['tokens']:,} in all ({said['of_the_papers_tokens']:.1%} of "
         f"the paper's), held-out KL has come from {said['held_out_kl_before']:.2f} to "
         f"{said['held_out_kl']:.2f} nats, mean over layers."
         + (f" The lens is kept here as `{result.lens}`." if result.lens else "")

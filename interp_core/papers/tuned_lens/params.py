@@ -11,7 +11,7 @@ from interp_core.fields import When
 from interp_core.papers.logit_lens import params as logit_lens
 from interp_core.papers.logit_lens.params import LensView
 from interp_core.papers.tuned_lens import translators
-from interp_core.params import Layers, OnModel, View, param, parameters
+from interp_core.params import Layers, OnModel, param, parameters
 
 OWN = "model"
 """The corpus that the model writes itself."""
@@ -219,13 +219,4 @@ class TrainParams(OnModel):
     seed: int = param(0, "Seed", "of texts, order and draws", ge=0, lt=2**32, fold=True)
     resume: bool = param(
         True, "Resume", "from a checkpoint in the cache", identity=False, control=False
-    )
-
-
-@parameters
-class TrainView(View):
-    """What the curves of a training show."""
-
-    curve: Literal["loss", "kl"] = param(
-        "loss", "Curve", "of the training", names={"loss": "training loss", "kl": "held-out KL"}
     )

@@ -105,15 +105,20 @@ class Translators:
         d = card.d_model
         for name, shape in shapes.items():
             match = _TENSOR.fullmatch(name)
-            if not match or int(match[1]) >= card.n_layers:
+            if not match or int(match[1]) >= card.n_layers - 1:
                 raise ValueError(
                     f"{name[:60]!r} is no translator of a model of {card.n_layers} layers"
                 )
             if shape != ((d, d) if match[2] == "weight" else (d,)):
                 raise ValueError(f"{name} has the shape {list(shape)}, in a model of width {d}")
-        tensors = load(content)
+        try:
+            tensors = load(content)
+        except KeyError as error:
+            raise ValueError(f"its tensors are of {error}; accepted: float32, float16") from None
         if any(each.dtype not in (np.float32, np.float16) for each in tensors.values()):
             raise ValueError("its tensors are not all of float32 or float16")
+        if not all(np.isfinite(each).all() for each in tensors.values()):
+            raise ValueError("it holds numbers that are not finite")
         return _gathered(card, tensors)
 
     def rounded(self) -> Translators:
@@ -187,7 +192,7 @@ def read(path: Path) -> str:
         return KEPT.keep(content)
     except OSError as error:
         raise ParameterError(f"lens: {path.name} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ParameterError(f"lens: {path.name}: {error}") from None
 
 
@@ -235,7 +240,7 @@ def load_lens(name: str, info: ModelInfo) -> Translators:
         ParameterError: When there is none of that name, or it is of another model.
     """
     if name not in (SHIPS, SHIPS_BIAS):
-        lens = KEPT.load(name)
+        lens = kept(name)
     elif (found := shipped(name, info)) is not None:
         lens = found
     else:
@@ -245,6 +250,19 @@ def load_lens(name: str, info: ModelInfo) -> Translators:
         )
     lens.fits(info)
     return lens
+
+
+def kept(name: str) -> Translators:
+    """Return the lens of a digest, whether it ships or was read or trained on this machine.
+
+    Raises:
+        ParameterError: When it is neither.
+    """
+    for lenses in json.loads((SHIPPED / INDEX).read_text()).values():
+        for entry in lenses.values():
+            if entry["name"] == name:
+                return _shipped(entry["file"])
+    return KEPT.load(name)
 
 
 def shipped(name: str, info: ModelInfo) -> Translators | None:

@@ -107,7 +107,10 @@ def documents(model: LanguageModel, params: OnText) -> list[np.ndarray]:
     tokenizer = model.require_tokenizer()
     front = tokenizer.front("auto", auto="document")
     length = min(params.context, model.info.context)
-    texts = corpus.load(params.text)[: params.documents]
+    texts = corpus.load(params.text)
+    if load_lens(params.lens, model.info).card.corpus == params.text:
+        _, texts = corpus.split(texts)  # what the lens was trained on says nothing
+    texts = texts[: params.documents]
     encoded = ([*front, *tokenizer.encode(text, bos=False)][:length] for text in texts)
     found = [np.array(ids, np.int32) for ids in encoded if len(ids) >= _LEAST]
     if len(found) < 2:

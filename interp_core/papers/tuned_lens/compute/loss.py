@@ -30,7 +30,9 @@ def target(probs: np.ndarray, entropy: np.ndarray, sample: int | None, seed: lis
 
     With ``sample`` columns the first half are those with most mass in this batch; the others are
     drawn evenly from the rest, and each stands for as many as it was drawn from. Sums over the
-    vocabulary are then unbiased: that of the target, and the one that normalises the softmax.
+    vocabulary are then unbiased: that of the target, and the one that normalises the softmax. The
+    loss is not, since it takes a logarithm: where a readout favours tokens that are seldom drawn, most
+    draws miss them, and it comes out too low.
     """
     d_vocab = probs.shape[-1]
     if sample is None or sample >= d_vocab:
