@@ -13,6 +13,16 @@ from interp_core import archive, store
 from interp_core.runtime import clock
 
 
+def every(steps: int, checkpoints: int) -> int:
+    """Return how many steps lie between checkpoints, of about so many."""
+    return max(1, round(steps / checkpoints))
+
+
+def schedule(steps: int, checkpoints: int) -> list[int]:
+    """Return the steps at which a training is looked at: the first, evenly spaced ones, the last."""
+    return [*range(0, steps, every(steps, checkpoints)), steps]
+
+
 class Learner(Protocol):
     """Something that is trained."""
 

@@ -20,6 +20,7 @@ from interp_core.papers.induction_heads.training import LOGGED, Training, Traini
 from interp_core.question import run
 from interp_core.results import Provenance
 from interp_core.runtime import Cancelled, on_compute_thread, submit
+from interp_core.training import schedule
 
 
 @on_compute_thread
@@ -185,9 +186,9 @@ def assert_same(one: Training, other: Training) -> None:
 
 
 def test_checkpoints_are_even_and_about_sixty():
-    assert train.schedule(1500) == list(range(0, 1501, 25))
+    assert schedule(1500, train.CHECKPOINTS) == list(range(0, 1501, 25))
     for steps in (50, 99, 1000, 1234, 20_000):
-        found = train.schedule(steps)
+        found = schedule(steps, train.CHECKPOINTS)
         assert found[0] == 0 and found[-1] == steps and 40 <= len(found) <= 101
         assert len(set(np.diff(found[:-1]))) == 1
 

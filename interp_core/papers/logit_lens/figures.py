@@ -38,14 +38,12 @@ def trajectories(
     colours = [theme.CATEGORIES[n % len(theme.CATEGORIES)] for n in range(len(names))]
     dashes = [_DASHES[n % len(_DASHES)] for n in range(len(names))]
     key = legend(names, 2, "top", symbolType="stroke", symbolSize=500)
-    axis = alt.Axis(grid=True, format="%")
-    likely = alt.Y("probability:Q", title="probability", scale=alt.Scale(domain=[0, 1]), axis=axis)
     chart = (
         alt.Chart(frame)
         .mark_line(point=points(), strokeWidth=2.2)
         .encode(
             x=layer_axis(result.layers),
-            y=rank_axis("rank:Q") if scale == "rank" else likely,
+            y=scale_axis(scale),
             color=alt.Color("target:N", legend=key).scale(domain=names, range=colours),
             strokeDash=alt.StrokeDash("target:N", legend=key).scale(domain=names, range=dashes),
             tooltip=[
@@ -64,6 +62,14 @@ def trajectories(
         width=fit(_WIDTH, AXIS),
         height=280,
     )
+
+
+def scale_axis(scale: Literal["probability", "rank"]) -> alt.Y:
+    """Return the vertical axis of trajectories."""
+    if scale == "rank":
+        return rank_axis("rank:Q")
+    axis = alt.Axis(grid=True, format="%")
+    return alt.Y("probability:Q", title="probability", scale=alt.Scale(domain=[0, 1]), axis=axis)
 
 
 def _settled(result: LogitLens, position: int) -> str:

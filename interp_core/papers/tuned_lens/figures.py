@@ -19,7 +19,6 @@ from interp_core.plot import (
     layer_name,
     legend,
     points,
-    rank_axis,
     shown,
     theme,
     tip,
@@ -123,14 +122,12 @@ def trajectories(
     colours = [theme.CATEGORIES[n % len(theme.CATEGORIES)] for n in range(len(names))]
     key = legend(names, 2, "top", symbolType="stroke", symbolSize=500)
     lenses = [f"{lens} lens" for lens in reversed(LENSES)]
-    axis = alt.Axis(grid=True, format="%")
-    likely = alt.Y("probability:Q", title="probability", scale=alt.Scale(domain=[0, 1]), axis=axis)
     chart = (
         alt.Chart(frame)
         .mark_line(point=points(), strokeWidth=2.2)
         .encode(
             x=layer_axis(result.layers),
-            y=rank_axis("rank:Q") if scale == "rank" else likely,
+            y=figures.scale_axis(scale),
             color=alt.Color("target:N", legend=key).scale(domain=names, range=colours),
             strokeDash=alt.StrokeDash("lens:N", legend=None).scale(
                 domain=lenses, range=[[1, 0], [4, 4]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -66,6 +66,16 @@ class LensesView(LensView):
     )
 
 
+def _documents(default: int) -> Any:
+    words = "Documents at most", "to read"
+    return param(default, *words, slider=(4, 64, 4), ge=2, le=10_000, fold=True)
+
+
+def _positions(default: int) -> Any:
+    words = "Positions of a document", "drawn at random; all but the first when empty"
+    return param(default, *words, ge=1, le=8192, placeholder="all", fold=True)
+
+
 @parameters
 class OnText(WithLens):
     """A lens, and held-out text that it reads."""
@@ -80,18 +90,8 @@ class OnText(WithLens):
     context: int = param(
         256, "Context", "tokens of a document, at most", slider=(64, 1024, 64), ge=8, le=8192
     )
-    documents: int = param(
-        24, "Documents at most", "to read", slider=(4, 64, 4), ge=2, le=10_000, fold=True
-    )
-    positions: int | None = param(
-        64,
-        "Positions of a document",
-        "drawn at random; all but the first when empty",
-        ge=1,
-        le=8192,
-        placeholder="all",
-        fold=True,
-    )
+    documents: int = _documents(24)
+    positions: int | None = _positions(64)
     seed: int = param(0, "Seed", "of the positions", ge=0, lt=2**32, fold=True)
 
 
@@ -113,18 +113,8 @@ class EvaluateParams(OnText):
 class TransferParams(OnText):
     """Every translator of a lens, at every layer of held-out text."""
 
-    documents: int = param(
-        12, "Documents at most", "to read", slider=(4, 64, 4), ge=2, le=10_000, fold=True
-    )
-    positions: int | None = param(
-        12,
-        "Positions of a document",
-        "drawn at random; all but the first when empty",
-        ge=1,
-        le=8192,
-        placeholder="all",
-        fold=True,
-    )
+    documents: int = _documents(12)
+    positions: int | None = _positions(12)
 
 
 @parameters

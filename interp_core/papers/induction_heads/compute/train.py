@@ -36,7 +36,7 @@ from interp_core.paths import cache_dir
 from interp_core.provenance import Recorder
 from interp_core.results import Provenance
 from interp_core.runtime import holding, report, show
-from interp_core.training import Course
+from interp_core.training import Course, every, schedule
 
 CHECKPOINTS = 60
 ROWS, RATE = 64, 1e-3
@@ -53,7 +53,7 @@ _STATE = {"theta": "weight", "m": "weight", "v": "weight"}
 
 def compute(params: TrainingParams) -> Training:
     """Train the toys of ``params.toys``, one after another, and return how they learned."""
-    steps = schedule(params.steps)
+    steps = schedule(params.steps, CHECKPOINTS)
     logs = blank(len(params.toys), len(steps))
     sizes = [toys.size(name) for name in params.toys]
     weights = np.full(sum(sizes), np.nan, np.float32)
@@ -83,16 +83,6 @@ def compute(params: TrainingParams) -> Training:
 def _tell(name: Toy, before: int, total: int, step: int) -> None:
     """Report a step of a toy; ``before`` it and in all is counted in layers times steps."""
     report(f"training {TOYS[name]}", before + toys.depth(name) * step, total)
-
-
-def every(steps: int) -> int:
-    """Return how many steps lie between checkpoints."""
-    return max(1, round(steps / CHECKPOINTS))
-
-
-def schedule(steps: int) -> list[int]:
-    """Return the steps at which toys are looked at: the first, evenly spaced ones, the last."""
-    return [*range(0, steps, every(steps)), steps]
 
 
 def _result(
@@ -246,7 +236,7 @@ class _Learner:
 
 def course(name: Toy, seed: int, steps: list[int], data: _Data) -> Course[_Learner]:
     """Return the training of a toy, with checkpoints at ``steps``."""
-    of = {"toy": name, "seed": seed, "every": every(steps[-1]), "settings": _digest()}
+    of = {"toy": name, "seed": seed, "every": every(steps[-1], CHECKPOINTS), "settings": _digest()}
     file = cache_dir("training") / f"{'-'.join(str(part)[:16] for part in of.values())}.npz"
     axes = _STATE | {name: Training.axes()[name].removeprefix("model ") for name in LOGGED}
     return Course(_Learner(name, seed, steps, data), steps, file, of, axes)

@@ -21,7 +21,7 @@ from interp_core.paths import cache_dir
 from interp_core.provenance import Recorder
 from interp_core.query import changed
 from interp_core.runtime import clock, report, show
-from interp_core.training import Course
+from interp_core.training import Course, schedule
 
 _CHECKPOINTS = 10
 _HELD_OUT = 2
@@ -42,7 +42,7 @@ def train(model: LanguageModel, params: TrainParams) -> Training:
         raise ParameterError("layers: the last layer is the output, and gets no translator")
     with Recorder() as recorder:
         windows, held_out = texts.split(model, params)
-        at = _schedule(params.steps)
+        at = schedule(params.steps, _CHECKPOINTS)
         learner = Learner(model.stream, layers, windows, held_out[:_HELD_OUT], params, len(at))
         course = _course(learner, at, model)
         seen = (
@@ -87,12 +87,6 @@ def _teller(learner: Learner, seen: int) -> Callable[[int], None]:
         report(label, step, learner.params.steps)
 
     return tell
-
-
-def _schedule(steps: int) -> list[int]:
-    """Return the steps at which held-out text is read and the state is kept."""
-    every = max(1, round(steps / _CHECKPOINTS))
-    return [*range(0, steps, every), steps]
 
 
 def _course(learner: Learner, at: list[int], model: LanguageModel) -> Course[Learner]:
