@@ -182,7 +182,7 @@ def losses(result: Training) -> alt.LayerChart:
     names = {int(n): "embedding" if n < 0 else f"layer {n}" for n in picked}
     frame = table[table["layer"].isin(names)].assign(name=lambda f: f["layer"].map(names))
     colours = dict(
-        zip(names.values(), ("#440154", "#3b528b", "#21918c", "#5ec962", "#b8a800"), strict=False)
+        zip(names.values(), ("#8e6bd8", "#3b528b", "#21918c", "#5ec962", "#b8a800"), strict=False)
     )
     colour = alt.Color("name:N", legend=strokes(colours, 5)).scale(
         domain=list(colours), range=list(colours.values())
