@@ -55,10 +55,9 @@ def header(paper: Paper) -> None:
 
 def ending(paper: Paper, question: Question, result: Result, view: object) -> None:
     """Close the page: claims, export, provenance."""
+    st.markdown("### Findings")
     own = result.own_findings
     others = [each for each in result.findings if each not in own]
-    if question.claims or question.evidence:
-        st.markdown("### Findings")
     if own or others:
         figure.findings(own or others)
     if own and others:
