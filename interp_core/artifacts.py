@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from interp_core.params import ParameterError
@@ -35,10 +36,14 @@ class Artifacts(Generic[T]):
     largest: int = 1 << 30
     """Bytes of a content, at most."""
 
+    def file(self, name: str) -> Path:
+        """Return where what has this name is kept, whether it is there or not."""
+        return cache_dir(self.kind) / f"{name}{self.suffix}"
+
     def keep(self, content: bytes) -> str:
         """Keep a content, and return its name."""
         name = digest(content)
-        with whole(cache_dir(self.kind) / f"{name}{self.suffix}") as file:
+        with whole(self.file(name)) as file:
             file.write(content)
         return name
 
@@ -65,7 +70,7 @@ def digest(content: bytes) -> str:
 @lru_cache(maxsize=8)
 def _load(of: Artifacts[T], name: str) -> T:
     try:
-        with open_regular(cache_dir(of.kind) / f"{name}{of.suffix}", of.largest) as file:
+        with open_regular(of.file(name), of.largest) as file:
             content = file.read()
         if digest(content) != name:
             raise ValueError("it is something else")

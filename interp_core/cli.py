@@ -130,16 +130,22 @@ def _run_question(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is None:
             continue
-        if field.shown.file is not None and _is_file(field, value):
+        if field.shown.file is not None and _is_file(options.question.params, name, value):
             value = field.shown.file(Path(value))
         given[name] = value if isinstance(value, list) else [value]
     _deliver(_result(links.listed(from_texts(options.question.params, given))), options)
 
 
-def _is_file(field: Parameter, value: str) -> bool:
-    """Whether a value is a file, a folder or a dataset to read, and not the name of what is at hand."""
-    named = value == field.default or value in field.shown.names
-    return not named and (Path(value).exists() or value.startswith(HUB))
+def _is_file(params: type, name: str, value: str) -> bool:
+    """Whether a value is a file, a folder or a dataset to read, and not the name of what is at hand.
+
+    What the parameter accepts is a name, whatever lies in the folder that the command is run in.
+    """
+    try:
+        from_texts(params, {name: [value]})
+    except ParameterError:
+        return Path(value).exists() or value.startswith(HUB)
+    return False
 
 
 def _run_link(options: argparse.Namespace) -> None:

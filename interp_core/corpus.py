@@ -47,6 +47,8 @@ _KEPT: Artifacts[Documents] = Artifacts(
 )
 _LARGEST, _DOCUMENTS = 200_000_000, 200_000
 _SUFFIXES = (".txt", ".md", ".rst", ".py", ".json", ".jsonl", ".parquet")
+_HUB_SUFFIXES = (".txt", ".json", ".jsonl", ".parquet")
+"""Of a dataset's own files on the hub; the others tell of it, as its card does, or load it."""
 _PIECE = 4_000
 """Characters of the documents that a single text file is cut into."""
 _TITLE = re.compile(r"\n(?=[^\n]+\n[*=]{3,}\n)")
@@ -76,18 +78,15 @@ def read(path: Path) -> str:
 
     Accepts a text file, which is cut into documents at blank lines; JSON (a list of texts, or of
     records with ``text``), JSON lines and Parquet with a column ``text``; a folder of these; and
-    ``hf:owner/name``, a dataset on the Hugging Face hub, which is fetched.
+    ``hf:owner/name``, a dataset on the Hugging Face hub, of which files of the last three kinds
+    and ``.txt`` are fetched.
 
     Raises:
         ParameterError: When it is none of these, or holds no text.
     """
     try:
-        if str(path).startswith(HUB):
-            path = _fetched(str(path).removeprefix(HUB))
-        files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-        wanted = [f for f in files if f.suffix.lower() in _SUFFIXES] if path.is_dir() else files
-        if sum(file.stat().st_size for file in wanted) > _LARGEST:
-            raise ValueError(f"it is over {_LARGEST // 10**6} MB")
+        wanted = _files(path)
+        _check_size(sum(file.stat().st_size for file in wanted))
         alone = len(wanted) == 1
         found = [text for file in wanted for text in _documents(file, alone=alone)]
     except OSError as error:
@@ -101,16 +100,47 @@ def read(path: Path) -> str:
     return _KEPT.keep(json.dumps(documents[:_DOCUMENTS]).encode())
 
 
-def _fetched(name: str) -> Path:
-    """Return a folder with the files of a dataset on the hub, fetched when they are not there."""
-    from huggingface_hub import snapshot_download
+def _files(path: Path) -> list[Path]:
+    """Return the files of text that a path names, in order."""
+    if str(path).startswith(HUB):
+        folder, suffixes = _fetched(str(path).removeprefix(HUB)), _HUB_SUFFIXES
+    elif path.is_dir():
+        folder, suffixes = path, _SUFFIXES
+    else:
+        return [path]
+    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in suffixes and f.is_file())
 
-    patterns = [f"*{suffix}" for suffix in _SUFFIXES if suffix != ".py"]
+
+def _fetched(name: str) -> Path:
+    """Return a folder with the files of a dataset on the hub, fetched when they are not there.
+
+    Raises:
+        ValueError: When they cannot be fetched; when they are too large, and then none is.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.hf_api import RepoFile
+
     try:
-        folder = snapshot_download(name, repo_type="dataset", allow_patterns=patterns)
+        commit = HfApi().dataset_info(name).sha
+        tree = HfApi().list_repo_tree(name, repo_type="dataset", revision=commit, recursive=True)
+        sizes = {each.path: each.size for each in tree if isinstance(each, RepoFile)}
     except Exception as error:  # the hub's own kinds, and those of the network below it
+        raise ValueError(f"it could not be looked up: {error}") from None
+    _check_size(sum(size for file, size in sizes.items() if file.endswith(_HUB_SUFFIXES)))
+    patterns = [f"*{suffix}" for suffix in _HUB_SUFFIXES]
+    try:
+        folder = snapshot_download(
+            name, repo_type="dataset", revision=commit, allow_patterns=patterns
+        )
+    except Exception as error:
         raise ValueError(f"it could not be fetched: {error}") from None
     return Path(folder)
+
+
+def _check_size(size: int) -> None:
+    if size > _LARGEST:
+        megabytes = f"{size / 10**6:,.0f} MB of text"
+        raise ValueError(f"it has {megabytes}; accepted: at most {_LARGEST // 10**6} MB")
 
 
 def _documents(file: Path, *, alone: bool) -> Iterator[str]:

@@ -62,7 +62,7 @@ class Shown:
     placeholder: str = ""
     visible: bool = False
     file: Callable[[Path], str] | None = None
-    kept: Callable[[str], Mapping[str, str]] | None = None
+    kept: Callable[[str, int], Mapping[str, str]] | None = None
     options: Callable[[Any], list[Any]] | None = None
 
 
@@ -110,7 +110,7 @@ def param(
     placeholder: str = "",
     visible: bool = False,
     file: Callable[[Path], str] | None = None,
-    kept: Callable[[str], Mapping[str, str]] | None = None,
+    kept: Callable[[str, int], Mapping[str, str]] | None = None,
     options: Callable[[Any], list[Any]] | None = None,
     **bounds: Any,
 ) -> Any:
@@ -130,7 +130,8 @@ def param(
         placeholder: What an empty control shows: what then happens.
         visible: Whether its spaces are shown, as those of tokens.
         file: Reads a file, and returns the value that stands for its content; links name that.
-        kept: What there is to choose from besides, with words for each, for a model's digest.
+        kept: What there is to choose from besides, with words for each, for a model's digest and
+            its number of layers.
         options: Of a view's field: what a result offers to choose from.
         bounds: Passed to pydantic (``ge``, ``le``, ``max_length``, ``pattern``, ...).
     """

@@ -8,15 +8,19 @@ tensors are made of; every other name ends the reading.
 from __future__ import annotations
 
 import collections
-import math
+import io
+import os
 import pickle
+import pickletools
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from interp_core.paths import open_regular
 
 _DTYPES = {
     "FloatStorage": "<f4",
@@ -39,10 +43,11 @@ def read(file: Path) -> dict[str, np.ndarray]:
 
     Raises:
         ValueError: When the file is damaged, of before PyTorch 1.6, or holds anything but tensors.
+        OSError: When it is not there, or cannot be read.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
-            found = _tensors(archive)
+        with open_regular(file, _LARGEST) as opened, zipfile.ZipFile(opened) as archive:
+            return _tensors(archive, os.fstat(opened.fileno()).st_size)
     except zipfile.BadZipFile:
         raise ValueError(
             f"{file.name} is no zip archive; accepted: files that PyTorch 1.6 or later saved"
@@ -51,17 +56,10 @@ def read(file: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # damage shows itself as almost any of them
         raise ValueError(f"{file.name}: {str(error)[:200]}") from None
-    if not isinstance(found, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, np.ndarray) for name, value in found.items()
-    ):
-        raise ValueError(f"{file.name} holds something else than tensors by name")
-    return dict(found)
 
 
-def _tensors(archive: zipfile.ZipFile) -> Any:
-    members = {member.filename: member for member in archive.infolist()}
-    if len(members) > _MEMBERS or sum(m.file_size for m in members.values()) > _LARGEST:
-        raise ValueError("it holds more than a lens or a dictionary does")
+def _tensors(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
+    members = _members(archive, size)
     pickles = [name for name in members if name.endswith("/data.pkl")]
     if len(pickles) != 1 or members[pickles[0]].file_size > _PICKLE:
         raise ValueError("it has no data.pkl, or more than one")
@@ -70,18 +68,63 @@ def _tensors(archive: zipfile.ZipFile) -> Any:
     if order is not None and archive.read(order) != b"little":
         raise ValueError("its numbers are big-endian; accepted: little-endian")
 
-    def storage(kind: str, key: str, count: int) -> np.ndarray:
+    def storage(kind: str, key: str) -> np.ndarray:
         if not isinstance(key, str) or f"{root}data/{key}" not in members:
             raise ValueError(f"the storage {key!r:.40} is not there")
         data = np.frombuffer(archive.read(members[f"{root}data/{key}"]), _DTYPES[kind])
-        if len(data) != count:
-            raise ValueError(f"the storage {key!r:.40} has another length than is said")
         if kind == "BFloat16Storage":
             data = (data.astype(np.uint32) << 16).view(np.float32)
         return data
 
-    with archive.open(pickles[0]) as opened:
-        return _Reader(opened, storage).load()
+    reader = _Reader(io.BytesIO(_checked(archive.read(pickles[0]))), storage)
+    return _by_name(reader.load(), size)
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """Return what a file of ``size`` bytes holds, by name; together it is no larger than the file.
+
+    Raises:
+        ValueError: When it is compressed, too much, or said to be more than there is.
+    """
+    members = {member.filename: member for member in archive.infolist()}
+    if len(members) > _MEMBERS:
+        raise ValueError("it holds more than a lens or a dictionary does")
+    for member in members.values():
+        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+            raise ValueError("it is compressed, which PyTorch's files are not")
+    if sum(member.file_size for member in members.values()) > size:
+        raise ValueError("it says that it holds more than it does")
+    return members
+
+
+def _by_name(found: Any, most: int) -> dict[str, np.ndarray]:
+    """Return the tensors of a state dict, copied where they do not lie in rows one after another.
+
+    Raises:
+        ValueError: When it is none, or its tensors have more than ``most`` elements together.
+    """
+    # A plain copy first: what a pickle makes may have attributes that stand for its methods.
+    tensors = dict(found) if isinstance(found, dict) else {"": found}
+    if not all(isinstance(n, str) and isinstance(v, np.ndarray) for n, v in tensors.items()):
+        raise ValueError("it holds something else than tensors by name")
+    # Tied ones pass; but a few bytes may be said to be any number of tensors, of any size.
+    if sum(value.size for value in tensors.values()) > most:
+        raise ValueError("its tensors have more elements than the file has bytes")
+    return {name: np.asarray(value, order="C") for name, value in tensors.items()}
+
+
+def _checked(code: bytes) -> bytes:
+    """Return a pickle's instructions, of which none takes more memory than they do.
+
+    Python's reader makes a table as long as the largest number that a value is put down under.
+
+    Raises:
+        ValueError: When one does.
+    """
+    for instruction, argument, _ in pickletools.genops(code):
+        if instruction.name.endswith("PUT") and argument > len(code):
+            raise ValueError(f"it puts down a value under the number {argument}")
+    return code
 
 
 class _Reader(pickle.Unpickler):
@@ -90,6 +133,7 @@ class _Reader(pickle.Unpickler):
     def __init__(self, opened: IO[bytes], storage: Callable[..., np.ndarray]) -> None:
         super().__init__(opened)
         self._storage = storage
+        self._read: dict[str, tuple[str, np.ndarray]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what one of a tensor's names stands for.
@@ -107,33 +151,45 @@ class _Reader(pickle.Unpickler):
         raise ValueError(f"it names {module[:40]}.{name[:40]}; accepted: tensors alone")
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        """Return the storage that a tensor lies in."""
+        """Return the storage that a tensor lies in, read once for all of them.
+
+        Raises:
+            ValueError: When it is no storage, is not there, or is another one than is said.
+        """
         if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] != "storage":
             raise ValueError("it holds what is no storage of numbers")
         _, kind, key, _, count = pid
         if kind not in _DTYPES:
             raise ValueError(f"it holds numbers of the type {kind!r:.40}")
-        return self._storage(kind, key, count)
+        if key not in self._read:
+            self._read[key] = kind, self._storage(kind, key)
+        known, data = self._read[key]
+        if known != kind or len(data) != count:
+            raise ValueError(f"the storage {key!r:.40} has another type or length than is said")
+        return data
 
 
 def _tensor(
     storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
 ) -> np.ndarray:
-    if len(shape) != len(strides) or offset < 0 or any(n < 0 for n in (*shape, *strides)):
+    """Return a tensor as a view of its storage, which takes no memory.
+
+    Raises:
+        ValueError: When it is not within its storage.
+    """
+    numbers = (offset, *shape, *strides)
+    # A pickle may put an array in the place of a number, whose sums wrap around.
+    if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in numbers):
         raise ValueError("a tensor's shape and strides do not fit each other")
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-    if math.prod(shape) and last >= len(storage):
+    if 0 not in shape and last >= len(storage):
         raise ValueError("a tensor reaches past its storage")
-    if math.prod(shape) > len(storage):
-        raise ValueError("a tensor has more elements than its storage")
-    item = storage.itemsize
-    view = np.lib.stride_tricks.as_strided(
-        storage[offset:] if math.prod(shape) else storage[:0],
+    return np.lib.stride_tricks.as_strided(
+        storage[:0] if 0 in shape else storage[offset:],
         shape,
-        [step * item for step in strides],
+        [step * storage.itemsize for step in strides],
         writeable=False,
     )
-    return np.ascontiguousarray(view)
 
 
 def _parameter(tensor: np.ndarray, *_: Any) -> np.ndarray:

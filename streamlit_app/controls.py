@@ -183,7 +183,7 @@ def _among(field: Parameter, value: Any, options: list[Any], key: str) -> Any:
 
 def _file(field: Parameter, value: str, sizes: Sizes, key: str) -> str:
     """Draw a choice among what is at hand, and a box for a file, which is chosen as it comes."""
-    kept = field.shown.kept(sizes.model) if field.shown.kept else {}
+    kept = field.shown.kept(sizes.model, sizes.n_layers) if field.shown.kept else {}
     where, read = st.container(), f"{key}.read"
     with st.popover("Upload a file", icon=":material/upload:"):
         file = st.file_uploader(f"{field.label}: a file of yours", key=f"{key}.file")

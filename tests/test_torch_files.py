@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import collections
 import io
+import os
 import pickle
 import sys
 import types
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -66,11 +68,11 @@ def torch_names(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch._utils", utils)
 
 
-def write(path, content, storages, root="archive"):
+def write(path, content, storages, root="archive", compression=zipfile.ZIP_STORED):
     """Write a .pt file of an object that holds :class:`_Tensor`."""
     file = io.BytesIO()
     _Writer(file, protocol=2).dump(content)
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr(f"{root}/data.pkl", file.getvalue())
         archive.writestr(f"{root}/byteorder", "little")
         for each in storages:
@@ -96,7 +98,8 @@ def test_tensors_are_read_as_they_lie_in_their_storages(tmp_path, torch_names):
     assert np.array_equal(found["plain"], numbers) and np.array_equal(
         found["transposed"], numbers.T
     )
-    assert np.array_equal(found["row"], numbers[1]) and found["scalar"] == 5
+    assert np.array_equal(found["row"], numbers[1]) and found["scalar"].shape == ()
+    assert found["scalar"] == 5
     assert found["half"].tolist() == [1.5, -2] and found["brain"].tolist() == [1.5, -2]
 
 
@@ -135,7 +138,7 @@ def test_what_a_file_says_runs_nowhere(tmp_path, torch_names, capsys):
 def test_tensors_stay_within_their_storages(tmp_path, torch_names, shape, strides, offset):
     whole = _Storage("FloatStorage", "0", np.arange(12, dtype=np.float32))
     content = {"x": _Tensor(whole, offset, shape, strides)}
-    with pytest.raises(ValueError, match="a tensor"):
+    with pytest.raises(ValueError, match="tensor"):
         torch_files.read(write(tmp_path / "a.pt", content, [whole]))
 
 
@@ -147,8 +150,89 @@ def test_files_that_are_no_state_dicts_are_refused(tmp_path, torch_names):
     with pytest.raises(ValueError, match="something else than tensors by name"):
         torch_files.read(write(tmp_path / "list.pt", [1, 2], []))
     short = _Storage("FloatStorage", "0", np.arange(3, dtype=np.float32))
-    with pytest.raises(ValueError, match="another length"):
+    with pytest.raises(ValueError, match="another type or length"):
         path = write(tmp_path / "short.pt", {"x": _Tensor(whole, 0, (3, 4), (4, 1))}, [short])
         torch_files.read(path)
     with pytest.raises(ValueError, match="is not there"):
         torch_files.read(write(tmp_path / "none.pt", {"x": _Tensor(whole, 0, (3, 4), (4, 1))}, []))
+
+
+def _zeros(key="0", n=1000) -> _Storage:
+    return _Storage("FloatStorage", key, np.zeros(n, np.float32))
+
+
+def test_compressed_files_are_refused(tmp_path, torch_names):
+    content = {"x": _Tensor(_zeros(), 0, (1000,), (1,))}
+    path = write(tmp_path / "a.pt", content, [_zeros()], compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="it is compressed"):
+        torch_files.read(path)
+
+
+def test_members_that_hold_each_other_are_refused(tmp_path, torch_names):
+    path = write(tmp_path / "a.pt", {}, [_zeros("0"), _zeros("1")])
+    with zipfile.ZipFile(path, "a") as archive:
+        first, last = (archive.getinfo(f"archive/data/{key}") for key in "01")
+        begins = first.header_offset + len(first.FileHeader())
+        ends = last.header_offset + len(last.FileHeader()) + last.file_size
+        both = path.read_bytes()[begins:ends]
+        first.file_size = first.compress_size = len(both)
+        first.CRC = zlib.crc32(both)
+        archive.comment = b"so that the directory is written anew"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("archive/data/0") == both
+    with pytest.raises(ValueError, match="it says that it holds more than it does"):
+        torch_files.read(path)
+
+
+def test_pipes_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a\.pt: it is no regular file"):
+        torch_files.read(tmp_path / "a.pt")
+
+
+def test_a_storage_is_read_once(tmp_path, torch_names, monkeypatch):
+    brain = _Storage("BFloat16Storage", "0", np.zeros(100, np.uint16))
+    content = {str(n): _Tensor(brain, n, (4,), (1,)) for n in range(5)}
+    path, asked = write(tmp_path / "a.pt", content, [brain]), []
+    read = zipfile.ZipFile.read
+
+    def counted(archive, member):
+        asked.append(member.filename if isinstance(member, zipfile.ZipInfo) else member)
+        return read(archive, member)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile.ZipFile, "read", counted)
+        found = torch_files.read(path)
+    assert len(found) == 5 and asked.count("archive/data/0") == 1
+    other = _Storage("FloatStorage", "0", np.zeros(50, np.float32))
+    content["other"] = _Tensor(other, 0, (4,), (1,))
+    with pytest.raises(ValueError, match="another type or length"):
+        torch_files.read(write(tmp_path / "b.pt", content, [brain]))
+
+
+@pytest.mark.parametrize("how", ["views", "one under many names", "a storage under many names"])
+def test_tensors_together_are_bounded_by_the_file(tmp_path, torch_names, how):
+    whole, shape = _zeros(), (1000,)
+    one = whole if how == "a storage under many names" else _Tensor(whole, 0, shape, (1,))
+    each = [_Tensor(whole, 0, shape, (0,)) if how == "views" else one for _ in range(30)]
+    content = {str(n): value for n, value in enumerate(each[:3])}
+    assert len(torch_files.read(write(tmp_path / "few.pt", content, [whole]))) == 3
+    content = {str(n): value for n, value in enumerate(each)}
+    with pytest.raises(ValueError, match="more elements than the file has bytes"):
+        torch_files.read(write(tmp_path / "many.pt", content, [whole]))
+
+
+def test_numbers_of_values_that_would_fill_the_memory_are_refused(tmp_path):
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"}r" + (1 << 20).to_bytes(4, "little") + b".")
+    with pytest.raises(ValueError, match="it puts down a value under the number 1048576"):
+        torch_files.read(path)
+
+
+def test_numbers_of_a_tensor_are_no_arrays(tmp_path, torch_names):
+    steps = _Storage("LongStorage", "1", np.array([2**62], np.int64))
+    step = _Tensor(steps, 0, (), ())
+    path = write(tmp_path / "a.pt", {"x": _Tensor(_zeros(), 0, (5,), (step,))}, [_zeros(), steps])
+    with pytest.raises(ValueError, match="do not fit each other"):
+        torch_files.read(path)

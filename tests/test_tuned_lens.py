@@ -155,7 +155,7 @@ def test_a_lens_that_was_damaged_on_disk_is_not_offered(llama):
     good, bad = (kept(a_lens(llama.info, [0], seed)) for seed in (1, 2))
     file = cache_dir("lenses") / f"{bad}.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    assert list(translators.labelled(llama.info.sha256)) == [good]
+    assert list(translators.labelled(llama.info.sha256, llama.info.n_layers)) == [good]
 
 
 def test_a_name_is_no_folder_of_that_name(tmp_path, monkeypatch, capsys):

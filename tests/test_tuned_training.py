@@ -116,7 +116,7 @@ def test_training_lowers_the_divergence_and_makes_a_lens(llama):
     assert made.attachments()["lens.safetensors"] == lens.to_bytes()
     read = tuned_lens.run(llama, tuned_lens.Params(lens=made.lens, prompt=TEXT), findings=False)
     assert read.kl[1, :-1].mean() < read.kl[0, :-1].mean()
-    assert made.lens in translators.labelled(llama.info.sha256)
+    assert made.lens in translators.labelled(llama.info.sha256, llama.info.n_layers)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

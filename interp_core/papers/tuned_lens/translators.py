@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-import re
+import os
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
 from safetensors.numpy import load, save
 
 from interp_core import torch_files
 from interp_core.artifacts import NAME, Artifacts
-from interp_core.models import safetensors_header
 from interp_core.models.info import ModelInfo
+from interp_core.papers.tuned_lens import cards
+from interp_core.papers.tuned_lens.cards import Card
 from interp_core.params import ParameterError
 from interp_core.paths import SHIPPED, open_regular
 
@@ -27,31 +27,7 @@ LENS_NAME = f"^({SHIPS}|{SHIPS_BIAS}|{NAME})$"
 
 INDEX = "lenses/index.json"
 """What ships: by a model's digest, its lenses' files and their digests."""
-_TENSOR = re.compile(r"translators\.(-1|\d{1,4})\.(weight|bias)")
 _LARGEST = 1 << 31
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a lens file says of itself."""
-
-    model: str
-    """The model's name."""
-    model_sha256: str
-    """Of weights, config and tokenizer; empty where the file does not say."""
-    d_model: int
-    n_layers: int
-    """Of the model."""
-    corpus: str = ""
-    """The text it was trained on."""
-    tokens: int = 0
-    """Positions that it was trained on, counted again where they were read again."""
-    steps: int = 0
-    loss: str = "kl"
-    made: str = ""
-    """The command that trained it, or where it is from."""
-    metrics: dict[str, float] | None = None
-    """Of held-out text, at the end of its training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +48,7 @@ class Translators:
     @property
     def about(self) -> str:
         """What it was trained on, in words."""
-        card = self.card
-        if not card.steps:
-            return card.made
-        kind = "biases alone" if self.weight is None else f"{len(self.layers)} layers"
-        return f"{kind}, {card.steps:,} steps on {card.tokens:,} tokens of {card.corpus}"
+        return cards.about(self.card, len(self.layers), biases_alone=self.weight is None)
 
     def to_bytes(self) -> bytes:
         """Return the safetensors file: ``translators.{layer}.weight`` and ``.bias``, and the card."""
@@ -97,32 +69,23 @@ class Translators:
         Raises:
             ValueError: When it is no such file; the message says what is wrong.
         """
-        metadata, shapes = safetensors_header.described(io.BytesIO(content), len(content))
-        try:
-            card = TypeAdapter(Card).validate_json(metadata["card"])
-        except (KeyError, ValueError):
-            raise ValueError("it has no card that says which model it is of") from None
-        d = card.d_model
-        for name, shape in shapes.items():
-            match = _TENSOR.fullmatch(name)
-            if not match or int(match[1]) >= card.n_layers - 1:
-                raise ValueError(
-                    f"{name[:60]!r} is no translator of a model of {card.n_layers} layers"
-                )
-            if shape != ((d, d) if match[2] == "weight" else (d,)):
-                raise ValueError(f"{name} has the shape {list(shape)}, in a model of width {d}")
+        card, _ = cards.described(io.BytesIO(content), len(content))
         try:
             tensors = load(content)
         except KeyError as error:
             raise ValueError(f"its tensors are of {error}; accepted: float32, float16") from None
         if any(each.dtype not in (np.float32, np.float16) for each in tensors.values()):
             raise ValueError("its tensors are not all of float32 or float16")
-        if not all(np.isfinite(each).all() for each in tensors.values()):
-            raise ValueError("it holds numbers that are not finite")
         return _gathered(card, tensors)
 
     def rounded(self) -> Translators:
-        """Return the lens in float16, as it is kept: half the size, and a thousandth off."""
+        """Return the lens in float16, as it is kept: half the size, and a thousandth off.
+
+        Where one of its numbers is beyond float16, it is returned as it is.
+        """
+        parts = [self.bias] if self.weight is None else [self.bias, self.weight]
+        if max(np.abs(part).max() for part in parts) > np.finfo(np.float16).max:
+            return self
         weight = None if self.weight is None else self.weight.astype(np.float16)
         return replace(self, bias=self.bias.astype(np.float16), weight=weight)
 
@@ -149,8 +112,10 @@ def _gathered(card: Card, tensors: dict[str, np.ndarray]) -> Translators:
     """Return the lens of tensors by name, each layer's complete.
 
     Raises:
-        ValueError: When a layer lacks its weight or its bias.
+        ValueError: When a layer lacks its weight or its bias, or a number is not finite.
     """
+    if not all(np.isfinite(each).all() for each in tensors.values()):
+        raise ValueError("it holds numbers that are not finite")
     layers = sorted({int(name.split(".")[1]) for name in tensors})
     bias = [tensors.get(f"translators.{n}.bias") for n in layers]
     weight = [tensors.get(f"translators.{n}.weight") for n in layers]
@@ -212,8 +177,8 @@ def published(folder: Path) -> Translators:
         raise ValueError("it has no biases, which the authors' package cannot load either")
     d, n_layers = (_whole(config, name) for name in ("d_model", "num_hidden_layers"))
     tensors = torch_files.read(folder / "params.pt")
-    expected = {f"{i}.{part}" for i in range(n_layers) for part in ("weight", "bias")}
-    if tensors.keys() != expected:
+    expected = (f"{i}.{part}" for i in range(n_layers) for part in ("weight", "bias"))
+    if len(tensors) != 2 * n_layers or not all(name in tensors for name in expected):
         raise ValueError(f"its params.pt does not hold weight and bias of {n_layers} translators")
     for name, value in tensors.items():
         if value.shape != ((d, d) if name.endswith("weight") else (d,)):
@@ -276,14 +241,20 @@ def _shipped(file: str) -> Translators:
     return Translators.from_bytes((SHIPPED / "lenses" / file).read_bytes())
 
 
-def labelled(info_sha256: str) -> dict[str, str]:
-    """Return the lenses on this machine that fit a model, by name, with words for each."""
+def labelled(info_sha256: str, n_layers: int) -> dict[str, str]:
+    """Return the lenses on this machine that fit a model, by name, with words for each.
+
+    Args:
+        info_sha256: The model's digest.
+        n_layers: The model's layers; 0 where they are not known, and then no lens fits.
+    """
     found = {}
     for name in KEPT.names():
         try:
-            lens = KEPT.load(name)
-        except ParameterError:  # damaged, or gone since
+            with open_regular(KEPT.file(name), _LARGEST) as file:
+                card, about = cards.described(file, os.fstat(file.fileno()).st_size)
+        except (OSError, ValueError):  # damaged, or gone since
             continue
-        if lens.card.model_sha256 in ("", info_sha256):
-            found[name] = lens.about
+        if card.model_sha256 in ("", info_sha256) and card.n_layers == n_layers:
+            found[name] = about
     return found
