@@ -20,7 +20,7 @@ test: $(VENV)/.app $(VENV)/.test lint ## run every test, browser included
 	@$(PY) -m interp_core models --fetch SmolLM2-135M-Instruct > /dev/null
 	@sh scripts/install_browser.sh $(PY)
 	@sh scripts/install_qemu.sh
-	@$(PY) -m pytest -n 2 --dist loadfile
+	@$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	@echo "== ruff"

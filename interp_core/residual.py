@@ -100,6 +100,15 @@ class ResidualStream:
         """The stream's width."""
         return self.norm.weight.size
 
+    @property
+    def d_vocab(self) -> int:
+        """How many logits there are."""
+        return self._head.weight.shape[0]
+
+    @property
+    def _head(self) -> nn.Module:
+        return self.head if isinstance(self.head, nn.Module) else self.embedding
+
     def embed(self, tokens: mx.array, offset: int = 0) -> mx.array:
         """Return ``resid_pre`` of block 0, [batch, pos, d_model], for ids [batch, pos].
 
@@ -160,7 +169,7 @@ class ResidualStream:
 
     def head_rows(self, targets: mx.array) -> mx.array:
         """Return the output head's rows, [*targets.shape, d_model], dequantised if need be."""
-        head = self.head if isinstance(self.head, nn.Module) else self.embedding
+        head = self._head
         if not hasattr(head, "scales"):
             return head.weight[targets]
         biases = head.get("biases")  # only the affine mode has them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 
 from interp_core import archive, store
 from interp_core.runtime import clock
+
+_log = logging.getLogger(__name__)
 
 
 def every(steps: int, checkpoints: int) -> int:
@@ -87,10 +90,13 @@ class Course(Generic[L]):
             yield
 
     def _save(self) -> None:
-        """Keep the state, whole or not at all; when the disk is full, say so and go on without."""
+        """Keep the state, whole or not at all; where it is too large or the disk full, say so and go on."""
         arrays = self.learner.state(self.logged)
         arrays["steps"] = np.array(self.steps[: self.logged])
         arrays["seconds"] = np.array(self.seconds)
+        if (size := sum(each.nbytes for each in arrays.values())) > archive.LARGEST * 0.99:
+            _log.warning("a state of %.1f GB is not kept: it is more than is read back", size / 1e9)
+            return
         of = dict(self.of)
         store.write(self.file, lambda file: archive.pack(file, of, arrays, compress=False))
 

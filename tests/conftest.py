@@ -18,6 +18,18 @@ os.environ["LENSBOOK_CACHE"] = tempfile.mkdtemp(prefix="lensbook-tests-")
 for folder in HERE:
     PACKAGED[folder.name].folder.symlink_to(folder)
 
+
+def pytest_collection_modifyitems(items):
+    """Give browser tests to one worker, from the start; the others take files beside it.
+
+    They wait more than they compute, and two browsers at a time would wait for each other.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
+    for item in items:
+        browser = item.get_closest_marker("browser") is not None
+        item.add_marker(pytest.mark.xdist_group("browser" if browser else item.path.name))
+
+
 REFERENCE = Path(__file__).parent / "reference"
 CHECKPOINTS = sorted(path.parent.name for path in REFERENCE.glob("*/config.json"))
 

@@ -27,7 +27,7 @@ def llama(tiny):
 def _loss_and_gradient(model, params, weights, batch, layers):
     """The same by automatic differentiation, with everything in sight."""
     stream = model.stream
-    probs = mx.array(batch.probs)
+    probs = mx.softmax(stream.unembed(batch.last), axis=-1)
 
     def total(weights):
         out = 0.0
@@ -79,6 +79,44 @@ def test_gradients_are_those_of_automatic_differentiation(tiny, family, changes)
     assert losses.sum() == pytest.approx(value, abs=1e-3)
     for name, gradient in expected.items():
         assert np.allclose(found[name], gradient, atol=2e-4), name
+
+
+def test_a_batch_in_parts_gives_the_same_gradients(llama, monkeypatch):
+    layers = list(range(-1, llama.info.n_layers - 1))
+    params = tuned_lens.TrainParams(**SMALL | {"vocabulary": None})
+
+    @on_compute_thread
+    def gradients():
+        ids = corpus.windows(llama.require_tokenizer(), corpus.load("prose"), 16)[:2]
+        batch = learner.capture(llama.stream, ids, layers, learner.positions(ids.shape, None, []))
+        weights = learner.start(len(layers), llama.info.d_model, params)
+        losses, found = learner.gradients(llama.stream, weights, batch, layers, params, 0)
+        parts = len(list(batch.parts(llama.stream.d_vocab)))
+        return parts, losses, {name: np.array(each) for name, each in found.items()}
+
+    one, losses, whole = gradients()
+    monkeypatch.setattr(learner, "_LOGITS", 5 * llama.info.d_vocab)
+    parts, again, found = gradients()
+    assert (one, parts) == (1, 6)
+    assert np.allclose(losses, again, atol=1e-5)
+    for name, each in whole.items():
+        assert np.abs(each).max() > 0 and np.allclose(found[name], each, atol=1e-6), name
+
+
+def test_gradients_over_a_sample_come_near_the_whole_ones():
+    draw = np.random.default_rng(0)
+    logits = draw.normal(0, 1, (2, 400)).astype(np.float32)
+    probs = np.exp(draw.normal(0, 2, (2, 400)))
+    probs = (probs / probs.sum(-1, keepdims=True)).astype(np.float32)
+    entropy = -(probs * np.log(probs)).sum(-1)
+    _, exact = loss.divergence(mx.array(logits), loss.target(probs, entropy, None, []))
+    total = np.zeros_like(logits)
+    for seed in range(600):
+        goal = loss.target(probs, entropy, 200, [seed])
+        columns = np.array(goal.columns)
+        total[:, columns] += np.array(loss.divergence(mx.array(logits[:, columns]), goal)[1])
+    gap = np.abs(total / 600 - np.array(exact)).sum(-1)
+    assert (gap < 0.05 * np.abs(np.array(exact)).sum(-1)).all()
 
 
 def test_sums_over_a_sample_of_the_vocabulary_are_unbiased():

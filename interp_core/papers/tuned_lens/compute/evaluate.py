@@ -51,8 +51,11 @@ def evaluate(model: LanguageModel, params: EvaluateParams) -> Evaluation:
             batch = capture(model.stream, ids[None], layers, at)
             read.append(at.shape[1])
             lengths.append(_bytes(model.require_tokenizer(), batch.following))
-            fold = done % folds
-            tallies.append(_tally(model.stream, batch, layers, lenses, sums, fold))
+            parts = [
+                _tally(model.stream, part, layers, lenses, sums, done % folds)
+                for part in batch.parts(model.stream.d_vocab)
+            ]
+            tallies.append({name: sum(each[name] for each in parts) for name in parts[0]})
         marginal = sums.divergences()
     return Evaluation(
         params=params,
@@ -164,28 +167,29 @@ def _tally(
     sums: _Marginals,
     fold: int,
 ) -> dict[str, np.ndarray]:
-    """Return the sums over a document's positions, [lens, layer] each; add to the marginals."""
+    """Return the sums over positions, [lens, layer] each; add to the marginals."""
+    final = readout.final(stream.unembed(batch.last))
+    probs = np.asarray(final.probs)
     shape = (len(lenses), len(layers))
     found = {name: np.zeros(shape) for name in ("kl", "cross_entropy", "agreement")}
     agrees = np.zeros((*shape, len(batch.following)), bool)
-    sums.output[fold] += batch.probs.sum(0)
-    top = batch.probs.argmax(-1)
+    sums.output[fold] += probs.sum(0)
     for column, layer in enumerate(layers):
         for row, translate in enumerate(lenses.values()):
             give_way()
             logits = stream.unembed(translate(layer, batch.states[layer]))
             log_probs = _log_softmax(logits)
             chosen = np.take_along_axis(log_probs, batch.following[:, None], 1)
-            cross = -np.vecdot(batch.probs, log_probs)
-            found["kl"][row, column] = np.maximum(cross - batch.entropy, 0).sum()
+            cross = -np.vecdot(probs, log_probs)
+            found["kl"][row, column] = np.maximum(cross - final.entropy, 0).sum()
             found["cross_entropy"][row, column] = -chosen.sum()
-            agrees[row, column] = log_probs.argmax(-1) == top
+            agrees[row, column] = log_probs.argmax(-1) == final.top
             np.exp(log_probs, out=log_probs)
             sums.readouts[row, column, fold] += log_probs.sum(0)
     found["agreement"] = agrees.sum(-1).astype(float)
     stays = np.logical_and.accumulate(agrees[:, ::-1], axis=1)
     found["depth"] = (len(layers) - stays.sum(1)).sum(-1).astype(float)
-    found["output"] = -np.log(np.take_along_axis(batch.probs, batch.following[:, None], 1)).sum()
+    found["output"] = -np.log(np.take_along_axis(probs, batch.following[:, None], 1)).sum()
     return found
 
 

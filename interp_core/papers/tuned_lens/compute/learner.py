@@ -7,7 +7,7 @@ written out, so that one layer's logits exist at a time; the second is MLX's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -15,13 +15,16 @@ import mlx.optimizers as optimizers
 import numpy as np
 
 from interp_core import readout
-from interp_core.papers.tuned_lens.compute.loss import divergence, target
+from interp_core.papers.tuned_lens.compute.loss import Target, divergence, kl, target
 from interp_core.papers.tuned_lens.params import TrainParams
 from interp_core.residual import ResidualStream, Site
 from interp_core.runtime import give_way
 
 CLIP = 1.0
 """Largest norm of the gradient of all translators together (the authors' code)."""
+
+_LOGITS = 32_000_000
+"""Logits that exist at a time, at most; 128 MB in float32."""
 
 Weights = dict[str, mx.array]
 """``bias`` [layer, d_model]; and ``weight`` [layer, d_model, d_model], or its factors ``left`` [layer,
@@ -61,20 +64,26 @@ def whole(weights: Weights) -> tuple[np.ndarray | None, np.ndarray]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Residuals of some positions, and the model's own output there."""
+    """Residuals of some positions, float32."""
 
     states: dict[int, mx.array]
     """[row, d_model] by layer; -1 is the embedding."""
-    probs: np.ndarray
-    """[row, d_vocab] of the model's own output."""
-    entropy: np.ndarray
-    """[row] nats"""
+    last: mx.array
+    """[row, d_model] what the model's output is read from."""
     following: np.ndarray
     """[row] the id that comes next."""
 
+    def parts(self, d_vocab: int) -> Iterator[Batch]:
+        """Yield the batch in parts of as many rows as have their logits in memory together."""
+        rows = max(1, _LOGITS // d_vocab)
+        for start in range(0, len(self.following), rows):
+            part = slice(start, start + rows)
+            states = {layer: state[part] for layer, state in self.states.items()}
+            yield Batch(states, self.last[part], self.following[part])
+
 
 def capture(stream: ResidualStream, ids: np.ndarray, layers: list[int], at: np.ndarray) -> Batch:
-    """Run texts [text, pos] once; keep residuals and output at positions ``at`` [text, n].
+    """Run texts [text, pos] once; keep residuals at positions ``at`` [text, n].
 
     Position 0 is the attention sink, and nothing is said of what follows the last.
     """
@@ -93,9 +102,7 @@ def capture(stream: ResidualStream, ids: np.ndarray, layers: list[int], at: np.n
     }
     last = of(run.resid)
     mx.eval(states, last)
-    final = readout.final(stream.unembed(last))
-    following = np.take_along_axis(ids, at + 1, 1).ravel()
-    return Batch(states, np.asarray(final.probs), final.entropy, following)
+    return Batch(states, last, np.take_along_axis(ids, at + 1, 1).ravel())
 
 
 def gradients(
@@ -107,12 +114,36 @@ def gradients(
     step: int,
 ) -> tuple[np.ndarray, Weights]:
     """Return the mean loss of each layer, nats, [layer], and the gradient of their sum."""
-    probs, entropy = batch.probs, batch.entropy
+    losses = np.zeros(len(layers), np.float32)
+    total = {name: mx.zeros_like(value) for name, value in weights.items()}
+    rows = len(batch.following)
+    for number, part in enumerate(batch.parts(stream.d_vocab)):
+        seed = [params.seed, step, 1, *([number] if number else [])]
+        goal = _goal(stream, part, params, seed)
+        loss, gradient = _of_part(stream, weights, part, layers, goal)
+        losses += loss / rows
+        total = {name: value + gradient[name] / rows for name, value in total.items()}
+    return losses, total
+
+
+def _goal(stream: ResidualStream, batch: Batch, params: TrainParams, seed: list[int]) -> Target:
+    """Return what the readouts of a batch are drawn to."""
     if params.loss == "ce":
-        probs = np.zeros_like(probs)
+        probs = np.zeros((len(batch.following), stream.d_vocab), np.float32)
         probs[np.arange(len(probs)), batch.following] = 1
-        entropy = np.zeros_like(entropy)
-    goal = target(probs, entropy, params.vocabulary, [params.seed, step, 1])
+        return target(probs, np.zeros(len(probs), np.float32), params.vocabulary, seed)
+    final = readout.final(stream.unembed(batch.last))
+    return target(np.asarray(final.probs), final.entropy, params.vocabulary, seed)
+
+
+def _of_part(
+    stream: ResidualStream,
+    weights: Weights,
+    batch: Batch,
+    layers: list[int],
+    goal: Target,
+) -> tuple[np.ndarray, Weights]:
+    """Return the sum over rows of each layer's loss, [layer], and the gradient of their sum."""
     head = None if goal.columns is None else stream.head_rows(goal.columns).astype(mx.float32)
     losses, found = [], []
     for row, layer in enumerate(layers):
@@ -128,7 +159,7 @@ def gradients(
         loss, gradient = divergence(logits(*own), goal)
         _, parts = mx.vjp(logits, own, [gradient])
         mx.eval(parts)
-        losses.append(loss.mean())
+        losses.append(loss.sum())
         found.append(parts)
     joined = {name: mx.stack([parts[n] for parts in found]) for n, name in enumerate(weights)}
     return np.array(losses), joined
@@ -247,11 +278,10 @@ def held_out_kl(
     at = positions(windows.shape, None, [])
     total = np.zeros(len(layers))
     for ids, where in zip(windows[:, None], at[:, None], strict=True):
-        batch = capture(stream, ids, layers, where)
-        goal = target(batch.probs, batch.entropy, None, [])
-        for row, layer in enumerate(layers):
-            give_way()
-            own = {name: value[row] for name, value in weights.items()}
-            loss, _ = divergence(stream.unembed(translate(own, batch.states[layer])), goal)
-            total[row] += loss.mean()
-    return total / len(windows)
+        for batch in capture(stream, ids, layers, where).parts(stream.d_vocab):
+            final = readout.final(stream.unembed(batch.last))
+            for row, layer in enumerate(layers):
+                give_way()
+                own = {name: value[row] for name, value in weights.items()}
+                total[row] += kl(stream.unembed(translate(own, batch.states[layer])), final).sum()
+    return total / at.size

@@ -30,7 +30,10 @@ def lens(model: LanguageModel, params: Params) -> Readings:
 
 
 def applied(tuned: Translators) -> Translate:
-    """Return a lens as a function of layer and residual [..., d_model]; float32 within."""
+    """Return a lens as a function of layer and residual [..., d_model].
+
+    It computes in float32, and returns what it was given.
+    """
 
     def translate(layer: int, resid: mx.array) -> mx.array:
         if layer not in tuned.layers:
@@ -40,6 +43,6 @@ def applied(tuned: Translators) -> Translate:
         out = wide + mx.array(tuned.bias[row]).astype(mx.float32)
         if tuned.weight is not None:
             out = out + wide @ mx.array(tuned.weight[row]).astype(mx.float32).T
-        return out
+        return out.astype(resid.dtype)
 
     return translate

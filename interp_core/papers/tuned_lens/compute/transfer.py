@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from interp_core import readout
 from interp_core.models.language_model import LanguageModel
+from interp_core.papers.logit_lens.compute import Translate
 from interp_core.papers.tuned_lens.compute.evaluate import documents
-from interp_core.papers.tuned_lens.compute.learner import capture, positions
+from interp_core.papers.tuned_lens.compute.learner import Batch, capture, positions
 from interp_core.papers.tuned_lens.compute.lens import applied
-from interp_core.papers.tuned_lens.compute.loss import divergence, target
+from interp_core.papers.tuned_lens.compute.loss import kl
 from interp_core.papers.tuned_lens.params import TransferParams
 from interp_core.papers.tuned_lens.transfer import Transfer
 from interp_core.papers.tuned_lens.translators import load_lens
 from interp_core.provenance import Recorder
+from interp_core.residual import ResidualStream
 from interp_core.runtime import give_way, report
 
 
@@ -30,14 +33,7 @@ def transfer(model: LanguageModel, params: TransferParams) -> Transfer:
             report("reading documents", done, len(texts))
             at = positions((1, len(ids)), params.positions, [params.seed, done])
             batch = capture(model.stream, ids[None], layers, at)
-            goal = target(batch.probs, batch.entropy, None, [])
-            kl = np.zeros((len(layers), len(layers)))
-            for column, layer in enumerate(layers):
-                for row, other in enumerate(layers):
-                    give_way()
-                    logits = model.stream.unembed(translate(other, batch.states[layer]))
-                    kl[row, column] = np.maximum(divergence(logits, goal)[0], 0).sum()
-            sums.append(kl)
+            sums.append(_pairs(model.stream, batch, layers, translate))
             read.append(at.shape[1])
         return Transfer(
             params=params,
@@ -46,3 +42,18 @@ def transfer(model: LanguageModel, params: TransferParams) -> Transfer:
             positions=np.array(read),
             kl=np.stack(sums, -1),
         )
+
+
+def _pairs(
+    stream: ResidualStream, batch: Batch, layers: list[int], translate: Translate
+) -> np.ndarray:
+    """Return [translator, layer], the sums of KL over the positions of a batch."""
+    sums = np.zeros((len(layers), len(layers)))
+    for part in batch.parts(stream.d_vocab):
+        final = readout.final(stream.unembed(part.last))
+        for column, layer in enumerate(layers):
+            for row, other in enumerate(layers):
+                give_way()
+                logits = stream.unembed(translate(other, part.states[layer]))
+                sums[row, column] += kl(logits, final).sum()
+    return sums
