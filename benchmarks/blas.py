@@ -17,7 +17,8 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from harness import machine, markdown, threads
+from harness import machine, threads
+from tables import markdown
 
 SHAPES = (
     (1024, 576, 1536),  # an MLP of the default model, 1,024 positions

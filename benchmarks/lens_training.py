@@ -8,29 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
-from contextlib import ExitStack
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from harness import (
-    Arrays,
-    Case,
-    Process,
-    arguments,
-    confine,
-    default_model,
-    interleave,
-    machine,
-    memory,
-    memory_table,
-    serve,
-    threads,
-    time_table,
-)
+from harness import Case, Process, apart, arguments, run
 from lens_training_sides import SIDES
 
-OURS, PEER = SIDES
 SHAPE = (2, 128)
 """Texts of a step, and their tokens."""
 TOLERANCE = {"losses": 2e-3, "bias": 1e-4}
@@ -40,36 +24,16 @@ TOLERANCE = {"losses": 2e-3, "bias": 1e-4}
 def main() -> int:
     """Run the benchmark, or, with ``--side``, be one of its sides."""
     options = arguments(__doc__.splitlines()[0], SIDES, rounds=5).parse_args()
-    if options.side:
-        serve(SIDES[options.side])
-        return 0
-    if options.threads:
-        confine(options.threads)
-    folder = options.model or default_model()
-    commands = {name: [sys.executable, __file__, "--side", name] for name in SIDES}
+    return run(__file__, options, SIDES, _prepare)
+
+
+def _prepare(sides: Mapping[str, Process], folder: Path) -> tuple[list[Case], list[str]]:
+    """Take the first step on both sides; say how far losses and biases are apart."""
     case = _case(folder)
-    print(machine())
-    print(
-        f"float32, threads a side: {threads()}, rounds: {options.rounds}, "
-        f"clock: {options.clock}, model: {folder.name}\n",
-        flush=True,
-    )
-    with ExitStack() as stack:
-        sides = {
-            name: stack.enter_context(Process(command, folder))
-            for name, command in commands.items()
-        }
-        gaps = _compare(sides, case)
-        for name, gap in gaps.items():
-            print(f"{name}: within {gap:.1e}")
-        if any(gap > TOLERANCE[name] for name, gap in gaps.items()):
-            print("nothing was timed, as the sides computed different numbers", file=sys.stderr)
-            return 1
-        times = interleave(sides, [case], options.rounds, options.clock)
-        print("", time_table(times, OURS), "", sep="\n", flush=True)
-    if not options.no_memory:
-        print(memory_table(memory(commands, folder, [case]), OURS))
-    return 0
+    gaps = apart(sides, case)
+    return [case], [
+        f"{name}: {gap:.1e}" for name, gap in gaps.items() if not gap <= TOLERANCE[name]
+    ]
 
 
 def _case(folder: Path) -> Case:
@@ -82,21 +46,6 @@ def _case(folder: Path) -> Case:
     rows, length = SHAPE
     tokens = np.array(ids[: rows * length]).reshape(rows, length)
     return {"name": f"step {rows}x{length}, all layers", "ids": tokens.tolist()}
-
-
-def _compare(sides: dict[str, Process], case: Case) -> dict[str, float]:
-    """Take the first step on both sides; return how far losses and biases are apart."""
-    with tempfile.TemporaryDirectory() as folder:
-        found: dict[str, Arrays] = {}
-        for name, process in sides.items():
-            file = Path(folder) / f"{name}.npz"
-            process.run(case, save=file)
-            with np.load(file) as saved:
-                found[name] = dict(saved)
-    return {
-        name: float(np.abs(values - found[OURS][name]).max())
-        for name, values in found[PEER].items()
-    }
 
 
 if __name__ == "__main__":

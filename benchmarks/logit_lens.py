@@ -8,32 +8,15 @@ from __future__ import annotations
 
 import random
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from harness import (
-    Arrays,
-    Case,
-    Process,
-    arguments,
-    confine,
-    default_model,
-    interleave,
-    machine,
-    memory,
-    memory_table,
-    serve,
-    threads,
-    time_table,
-)
+from harness import Arrays, Case, Process, arguments, run
 from sides import SIDES
 from tokenizers import Tokenizer
 
-OURS = "Lensbook"
-PEERS = [name for name in SIDES if name != OURS]
+OURS, *PEERS = SIDES
 
 SHAPES = [(1, 64), (1, 256), (16, 64)]
 LENGTHS = [64, 256]
@@ -53,41 +36,12 @@ doctor happens to be lost. """
 def main() -> int:
     """Run the benchmark, or, with ``--side``, be one of its sides."""
     options = arguments(__doc__.splitlines()[0], SIDES, rounds=5).parse_args()
-    if options.side:
-        serve(SIDES[options.side])
-        return 0
-    if options.threads:
-        confine(options.threads)
-    folder = options.model or default_model()
-    cases = [case for case in _cases(folder) if options.only in case["name"]]
-    if not cases:
-        print("no case has that in its name", file=sys.stderr)
-        return 2
-    commands = {name: [sys.executable, __file__, "--side", name] for name in SIDES}
-    print(machine())
-    print(
-        f"float32, threads a side: {threads()}, rounds: {options.rounds}, "
-        f"clock: {options.clock}, model: {folder.name}\n",
-        flush=True,
-    )
-    with ExitStack() as stack:
-        sides = {
-            name: stack.enter_context(Process(command, folder))
-            for name, command in commands.items()
-        }
-        if problems := list(_compare(sides, cases)):
-            print(
-                "nothing was timed, as the sides computed different numbers:",
-                *problems,
-                sep="\n  ",
-                file=sys.stderr,
-            )
-            return 1
-        times = interleave(sides, cases, options.rounds, options.clock)
-        print(time_table(times, OURS), "\n", flush=True)
-    if not options.no_memory:
-        print(memory_table(memory(commands, folder, cases), OURS))
-    return 0
+
+    def prepare(sides: Mapping[str, Process], folder: Path) -> tuple[list[Case], list[str]]:
+        cases = [case for case in _cases(folder) if options.only in case["name"]]
+        return cases, list(_compare(sides, cases))
+
+    return run(__file__, options, SIDES, prepare)
 
 
 def _cases(folder: Path) -> Iterator[Case]:
@@ -115,20 +69,16 @@ def _cases(folder: Path) -> Iterator[Case]:
         }
 
 
-def _compare(sides: dict[str, Process], cases: list[Case]) -> Iterator[str]:
+def _compare(sides: Mapping[str, Process], cases: list[Case]) -> Iterator[str]:
     """Run every case once a side, which warms it up, and yield where a peer differs from us."""
-    with tempfile.TemporaryDirectory() as folder:
-        for case in cases:
-            results: dict[str, Arrays] = {}
-            for name, process in sides.items():
-                file = Path(folder) / f"{name}.npz"
-                process.run({**case, "save": True}, save=file)
-                process.run(case)
-                with np.load(file) as saved:
-                    results[name] = dict(saved)
-            for name in PEERS:
-                problems = _differences(results[OURS], results[name])
-                yield from (f"{case['name']}, {name}: {problem}" for problem in problems)
+    for case in cases:
+        results: dict[str, Arrays] = {}
+        for name, process in sides.items():
+            results[name] = process.arrays({**case, "save": True})
+            process.run(case)
+        for name in PEERS:
+            problems = _differences(results[OURS], results[name])
+            yield from (f"{case['name']}, {name}: {problem}" for problem in problems)
 
 
 def _differences(ours: Arrays, theirs: Arrays) -> Iterator[str]:

@@ -6,6 +6,7 @@ Positions of one prompt are alike, so whole prompts are drawn with replacement, 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -142,3 +143,104 @@ def _t(freedom: int) -> float:
     from scipy.special import stdtrit  # not needed to draw a page, and slow to import
 
     return float(stdtrit(freedom, 0.975))
+
+
+def placements(negatives: np.ndarray, positives: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return [2, item]: how each item's two scores stand to those of the others of its group.
+
+    Args:
+        negatives: [item] its score without what is to be detected.
+        positives: [item] its score with it.
+        group: [item] scores of one group are on one scale; each holds at least two items.
+
+    Row 0 is the share of the others' positives that lie above an item's negative, row 1 the share of
+    the others' negatives that lie below its positive; ties count half. The mean of either is the
+    AUC, and the distribution of row 1 the ROC curve (Pepe and Cai 2004; within groups, Janes and
+    Pepe 2009). An item is not compared with itself: its two scores go together, and among the eight
+    items of a group that alone would move an AUC of 0.8 by 0.02.
+    """
+    out = np.full((2, len(group)), np.nan)
+    for each in np.unique(group):
+        at = np.flatnonzero(group == each)
+        above = _above(negatives[at], positives[at])
+        np.fill_diagonal(above, 0)
+        out[:, at] = above.sum(1) / (len(at) - 1), above.sum(0) / (len(at) - 1)
+    return out
+
+
+def auc(
+    negatives: np.ndarray, positives: np.ndarray, group: np.ndarray | None = None
+) -> np.ndarray:
+    """Return [3]: the chance that a positive's score is above a negative's, and its 95% interval.
+
+    Args:
+        negatives: [item] scores of what is not to be detected.
+        positives: [item] scores of what is.
+        group: [item] where both are scores of the same items, which are compared within groups and
+            with other items only (see :func:`placements`); groups count by their items.
+
+    Ties count half. The interval holds the values that differ from the AUC by no more than 1.96 of the
+    standard errors that they would have, by Hanley and McNeil's variance as Newcombe has it (2006,
+    method 5): it has a width where every positive is above every negative, and stays within 0 and
+    1. An item's two scores are taken to be independent. Measured coverage of the nominal 95%, for AUCs
+    of .6, .8, .95 and .99 and normal scores, 4,000 simulations each: 16 pairs in one group 95.3, 95.8, 96.6,
+    97.9; 32 in four groups 95.2, 96.4, 97.5, 98.1; 96 in twelve 95.3, 95.2, 97.4, 98.1. Where the two scores
+    correlate by a half it is 98.0 to 99.3: the interval is then wider than it need be. One by the items'
+    own spread covers no more than 59 to 87 of 100 where the AUC is .99.
+    """
+    if group is None:
+        m, n = len(negatives), len(positives)
+        parts = [(1.0, m * n, (m + n) / 2 - 1)]
+        value = _above(negatives, positives).mean()
+    else:
+        sizes = np.unique(group, return_counts=True)[1]
+        parts = [(size / len(group), size * (size - 1), size - 2) for size in sizes]
+        value = placements(negatives, positives, group)[1].mean()
+
+    def beyond(theta: float) -> bool:
+        shared = (1 - theta) / (2 - theta) + theta / (1 + theta)
+        spread = sum(w**2 / pairs * (1 + more * shared) for w, pairs, more in parts)
+        return abs(value - theta) > _Z * np.sqrt(theta * (1 - theta) * spread)
+
+    return np.array([value, _edge(beyond, 0.0, value), _edge(beyond, 1.0, value)])
+
+
+_Z = 1.959964
+"""The 97.5th percentile of the normal distribution."""
+
+
+def _edge(beyond: Callable[[float], bool], outside: float, inside: float) -> float:
+    """Return where an interval ends between a value outside of it and one inside, by halving."""
+    for _ in range(50):
+        middle = (outside + inside) / 2
+        outside, inside = (middle, inside) if beyond(middle) else (outside, middle)
+    return outside
+
+
+def auc_gap(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], group: np.ndarray
+) -> np.ndarray:
+    """Return [3]: the first AUC less the second, of the same items, and its 95% t-interval.
+
+    Each is of negatives and positives [item], as :func:`auc` takes them with ``group``; a group holds
+    at least three items.
+
+    An item moves an AUC by both of its placements (DeLong et al. 1988); the interval is that of the mean
+    of the jackknife's pseudo-values, which leave out an item of a group. Measured coverage of the nominal
+    95%, of AUCs of .6, .8, .95 and .99 less one of .6, their scores correlated by a half, 2,000 simulations
+    each: 94.1 to 96.5 for 16 pairs in one group, 32 in four and 96 in twelve; 95.7 to 97.4 where an item's
+    negative and positive correlate by a half, too.
+    """
+    size = np.array([(group == each).sum() for each in group])
+    moved = []
+    for negatives, positives in (first, second):
+        both = placements(negatives, positives, group)
+        own = np.array([both[1, group == each].mean() for each in group])
+        moved.append(((size - 1) * both.sum(0) - size * own) / (size - 2))
+    return ratios(moved[0] - moved[1], np.ones(len(group)))
+
+
+def _above(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Return [negative, positive]: 1 where the positive is above, one half where they are equal."""
+    below, above = negatives[:, None], positives[None]
+    return (above > below) + 0.5 * (above == below)

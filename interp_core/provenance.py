@@ -15,7 +15,7 @@ from interp_core import blas, runtime
 from interp_core.models.language_model import ModelInfo
 from interp_core.results import Provenance
 
-_PACKAGES = ("lensbook", "mlx", "mlx-lm", "numpy", "tokenizers")
+_PACKAGES = ("lensbook", "mlx", "mlx-lm", "numpy", "scikit-learn", "tokenizers")
 
 
 class Recorder:

@@ -1,6 +1,7 @@
-"""Compute every result that ships on the default model, and put it where the package has it.
+"""Compute every result that ships, and put it where the package has it.
 
-Run after a change that alters numbers, by ``make results``.
+Run after a change that alters numbers, by ``make results``. Models other than the default one have to be
+fetched before, and their lenses trained.
 """
 
 from __future__ import annotations
@@ -9,44 +10,49 @@ import dataclasses
 import json
 import shutil
 import sys
+from typing import Any
 
 from interp_core import load_model, store
 from interp_core.models import catalogue
-from interp_core.models.language_model import LanguageModel
+from interp_core.models.catalogue import KnownModel
+from interp_core.models.info import ModelInfo
+from interp_core.params import OnModel
 from interp_core.paths import SHIPPED
 from interp_core.query import link
 from interp_core.question import obtain
 from interp_core.registry import BUILT
-from interp_core.results import Result
 
 
-def describe(model: LanguageModel) -> None:
-    """Ship what is said of the default model before it is loaded, under which results are found."""
-    known = dataclasses.replace(
-        catalogue.models()[catalogue.DEFAULT],
-        fingerprint=model.info.fingerprint,
-        n_layers=model.info.n_layers,
-        context=model.info.context,
-        n_heads=model.info.n_heads,
+def describe(info: ModelInfo) -> KnownModel:
+    """Return what is said of a model before it is loaded, under which its results are found."""
+    return dataclasses.replace(
+        catalogue.models()[info.id],
+        fingerprint=info.fingerprint,
+        n_layers=info.n_layers,
+        context=info.context,
+        n_heads=info.n_heads,
     )
-    text = json.dumps(dataclasses.asdict(known), indent=1)
-    (SHIPPED / "default_model.json").write_text(text + "\n")
 
 
-def compute(model: LanguageModel) -> list[Result]:
-    """Return every result that ships."""
-    results = []
+def asked() -> dict[str, list[Any]]:
+    """Return the parameters of every result that ships, by model."""
+    found: dict[str, list[Any]] = {}
     for params in (params for paper in BUILT.values() for params in paper.shipped):
-        print(link(params), file=sys.stderr, flush=True)
-        results.append(obtain(model, params, fresh=True))
-    return results
+        name = params.model if isinstance(params, OnModel) else catalogue.DEFAULT
+        found.setdefault(name, []).append(params)
+    return found
 
 
 def main() -> None:
     """Replace everything that ships."""
-    model = load_model()
-    results = compute(model)
-    describe(model)
+    known, results = [], []
+    for name, wanted in asked().items():
+        model = load_model(name)
+        known.append(dataclasses.asdict(describe(model.info)))
+        for params in wanted:
+            print(link(params), file=sys.stderr, flush=True)
+            results.append(obtain(model, params, fresh=True))
+    (SHIPPED / catalogue.SHIPPED_MODELS).write_text(json.dumps(known, indent=1) + "\n")
     shutil.rmtree(SHIPPED / "results", ignore_errors=True)
     for result in results:
         store.put(result, SHIPPED / "results" / result.paper)

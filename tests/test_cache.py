@@ -216,9 +216,10 @@ def test_what_ships_is_found_under_its_name(paper):
 DATA = {
     "facts.json": {"trace", "average", "edit", "scores"},
     "prompts.json": {"prompts", "scores"},
-    "manual.txt.gz": {"context", "train"},
-    "texts.json": {"evaluate", "transfer", "train"},
-    "lenses/index.json": {"lens", "evaluate", "transfer"},
+    "manual.txt.gz": {"context", "evaluate", "transfer", "basis", "train"},
+    "texts.json": {"evaluate", "transfer", "basis", "train"},
+    "lenses/index.json": {"lens", "evaluate", "transfer", "basis", "detect"},
+    "injections.json": {"detect"},
 }
 
 

@@ -13,7 +13,7 @@ from test_tuned_lens import SMALL, TEXT, _own_cache, refusal  # noqa: F401
 from interp_core import corpus
 from interp_core.papers import tuned_lens
 from interp_core.papers.tuned_lens import translators
-from interp_core.papers.tuned_lens.compute import learner, loss
+from interp_core.papers.tuned_lens.compute import learner, loss, texts
 from interp_core.paths import cache_dir
 from interp_core.runtime import Cancelled, on_compute_thread, submit
 
@@ -117,6 +117,22 @@ def test_gradients_over_a_sample_come_near_the_whole_ones():
         total[:, columns] += np.array(loss.divergence(mx.array(logits[:, columns]), goal)[1])
     gap = np.abs(total / 600 - np.array(exact)).sum(-1)
     assert (gap < 0.05 * np.abs(np.array(exact)).sum(-1)).all()
+
+
+def test_some_of_the_texts_that_the_model_writes_begin_as_programs_do(llama):
+    params = tuned_lens.TrainParams(texts=70, programs=0.3, context=12)
+
+    @on_compute_thread
+    def written(changed):
+        return texts.written(llama, dataclasses.replace(params, **changed), 12)
+
+    ids, none = written({}), written({"programs": 0.0})
+    tokenizer = llama.require_tokenizer()
+    front = tokenizer.front("auto", auto="document") or [0]
+    begin = {tokenizer.encode(each, bos=False)[0] for each in texts._PROGRAMS}
+    assert ids.shape == none.shape == (70, 12)
+    assert set(ids[49:, len(front)].tolist()) <= begin
+    assert np.array_equal(ids[:49], none[:49]), "the others do not depend on it"
 
 
 def test_sums_over_a_sample_of_the_vocabulary_are_unbiased():

@@ -32,6 +32,9 @@ class KnownModel:
     n_heads: int = 0
 
 
+SHIPPED_MODELS = "models.json"
+"""Of the models that results ship for."""
+
 _HUB = {
     "gpt2": ("openai-community/gpt2", "0.5 GB"),
     "gpt2-medium": ("openai-community/gpt2-medium", "1.5 GB"),
@@ -48,12 +51,12 @@ _HUB = {
 
 def models() -> dict[str, KnownModel]:
     """Return every model a link may name, by id: the short names, then those loaded here."""
-    shipped = KnownModel(**json.loads((SHIPPED / "default_model.json").read_text()))
+    shipped = (KnownModel(**known) for known in json.loads((SHIPPED / SHIPPED_MODELS).read_text()))
     listed = {
         model.id: KnownModel(model.id, model.source, f"{model.megabytes} MB")
         for model in PACKAGED.values()
     }
-    listed[DEFAULT] = shipped
+    listed |= {known.id: known for known in shipped}
     listed |= {name: KnownModel(name, hub, size) for name, (hub, size) in _HUB.items()}
     return listed | _loaded_here()
 

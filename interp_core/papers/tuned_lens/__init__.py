@@ -14,11 +14,24 @@ of the vocabulary; position 0, the attention sink of most models, is trained on 
 from functools import partial
 
 from interp_core.papers.logit_lens import compute as logit_lens
-from interp_core.papers.tuned_lens import claims, cost, figures, figures_text
+from interp_core.papers.tuned_lens import (
+    claims,
+    claims_basis,
+    claims_detect,
+    cost,
+    figures,
+    figures_basis,
+    figures_detect,
+    figures_text,
+)
+from interp_core.papers.tuned_lens.basis import Basis, BasisParams, BasisView
+from interp_core.papers.tuned_lens.compute.basis import basis
+from interp_core.papers.tuned_lens.compute.detect import detect
 from interp_core.papers.tuned_lens.compute.evaluate import evaluate
 from interp_core.papers.tuned_lens.compute.lens import lens
 from interp_core.papers.tuned_lens.compute.train import train
 from interp_core.papers.tuned_lens.compute.transfer import transfer
+from interp_core.papers.tuned_lens.detection import Detection, DetectParams, DetectView
 from interp_core.papers.tuned_lens.evaluation import Evaluation
 from interp_core.papers.tuned_lens.params import (
     EvaluateParams,
@@ -37,6 +50,10 @@ from interp_core.results import Figure
 __all__ = [
     "PAPER",
     "PRESETS",
+    "Basis",
+    "BasisParams",
+    "DetectParams",
+    "Detection",
     "EvaluateParams",
     "Evaluation",
     "Params",
@@ -148,6 +165,46 @@ TRANSFER = Question(
     claims=(claims.neighbours,),
 )
 
+BASIS = Question(
+    name="basis",
+    label="Causal basis",
+    params=BasisParams,
+    result=Basis,
+    compute=basis,
+    cost=cost.basis,
+    seconds=cost.basis_seconds,
+    sentence=figures_basis.sentence,
+    view=BasisView,
+    figures=(
+        Figure("influence", figures_basis.influence, reads=("layer",)),
+        Figure("alignment", figures_basis.alignment, label="Alignment by layer"),
+    ),
+    claims=(claims_basis.claims,),
+)
+
+DETECT = Question(
+    name="detect",
+    label="Injected prompts",
+    params=DetectParams,
+    result=Detection,
+    compute=detect,
+    cost=cost.detect,
+    seconds=cost.detect_seconds,
+    sentence=figures_detect.sentence,
+    view=DetectView,
+    figures=(
+        Figure("areas", figures_detect.areas, reads=("detector",)),
+        Figure("curves", figures_detect.curves, label="ROC curves"),
+        Figure(
+            "trajectories",
+            figures_detect.trajectories,
+            label="Trajectories",
+            reads=("lens", "what"),
+        ),
+    ),
+    claims=(claims_detect.claims,),
+)
+
 TRAIN = Question(
     name="train",
     label="Train a lens",
@@ -169,7 +226,7 @@ PAPER = Paper(
     claim="Learn, for every layer, how to read it.",
     reference="Belrose et al. 2023",
     url="https://arxiv.org/abs/2303.08112",
-    questions=(LENS, EVALUATE, TRANSFER, TRAIN),
+    questions=(LENS, EVALUATE, TRANSFER, BASIS, DETECT, TRAIN),
     method=_METHOD,
     presets=PRESETS,
 )

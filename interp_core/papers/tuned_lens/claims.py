@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from interp_core.estimates import Estimate, jackknife, ratios
-from interp_core.papers.tuned_lens.evaluation import LOGIT, TUNED, Evaluation
+from interp_core.papers.tuned_lens.evaluation import BIAS_ONLY, LOGIT, TUNED, Evaluation
 from interp_core.papers.tuned_lens.transfer import Transfer
 from interp_core.results import Finding
 
@@ -18,7 +18,8 @@ def claims(result: Evaluation) -> list[Finding]:
     """Return every claim with its measurement, over documents; none for a lens of some layers."""
     if len(_trained(result)) < len(result.layers) - 1:
         return []
-    return [_lower(result), _halved(result), *_falls(result), _unbiased(result), _depth(result)]
+    found = [_lower(result), _halved(result), *_falls(result), _unbiased(result), _depth(result)]
+    return [*found, _between(result)] if BIAS_ONLY in result.lenses else found
 
 
 def _on(result: Evaluation | Transfer) -> str:
@@ -144,6 +145,25 @@ def _depth(result: Evaluation) -> Finding:
         "layers earlier",
         holds=gap[1] > 0,
         criterion="mean prediction depth lower, with its interval",
+    )
+
+
+def _between(result: Evaluation) -> Finding:
+    logit, tuned = _rows(result)
+    bias, rows = result.kl[result.lenses.index(BIAS_ONLY)], _trained(result)
+    above, below = (
+        ratios(gap[rows], result.positions)[:, 1] > 0 for gap in (bias - tuned, logit - bias)
+    )
+    share = ((logit - bias)[rows].sum(1) / (logit - tuned)[rows].sum(1)).mean()
+    return Finding.measured(
+        f"between_{result.params.text}",
+        f"A lens of biases alone lies between the logit lens and the tuned lens{_on(result)}",
+        "no figure given; the bar is ours",
+        _count(result, above & below),
+        f"of {len(rows)} layers",
+        holds=bool((above & below).all()),
+        criterion="KL lower than the logit lens's and higher than the tuned lens's at each layer, the intervals of "
+        f"both differences clear of 0 ({share:.0%} of the tuned lens's gain, mean over layers)",
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from interp_core.papers.tuned_lens import injections
+from interp_core.papers.tuned_lens.basis import BasisParams
+from interp_core.papers.tuned_lens.detection import DetectParams
 from interp_core.papers.tuned_lens.params import (
     OWN,
     EvaluateParams,
@@ -9,6 +12,10 @@ from interp_core.papers.tuned_lens.params import (
     TrainParams,
     TransferParams,
 )
+from interp_core.params import ParameterError
+
+_LAYERS = 30
+"""Of the default model."""
 
 _TOKEN = 0.07
 """Seconds a token of the default model, read after all its layers through both lenses."""
@@ -18,6 +25,12 @@ _WRITE = 0.006
 """Seconds a token that the model writes."""
 _STEP, _POSITION = 0.3, 0.0065
 """Seconds a training step, and each of its positions in all layers."""
+_VECTOR = 1.2
+"""Seconds a vector of one lens at one layer, to extract it."""
+_RUN, _ABLATED = 0.0006, 0.0012
+"""Seconds a token that runs on after an ablation, and a position that is read through both lenses."""
+_PROMPT = 0.3
+"""Seconds a prompt of forty tokens, read after all layers through both lenses."""
 
 
 def lens(params: Params) -> float:
@@ -36,7 +49,7 @@ def evaluate(params: EvaluateParams) -> str:
 
 
 def transfer_seconds(params: TransferParams) -> float:
-    """Return about how long it takes to read through every pair of 30 layers."""
+    """Return about how long it takes to read through every pair of layers."""
     return _READ * 10 * params.documents * (params.positions or params.context)
 
 
@@ -55,6 +68,34 @@ def train_seconds(params: TrainParams) -> float:
 def train(params: TrainParams) -> str:
     """Return the same in words."""
     return _minutes(train_seconds(params))
+
+
+def basis_seconds(params: BasisParams) -> float:
+    """Return about how long the bases of both lenses take, and their ablations."""
+    start, stop, stride = params.layers
+    layers = len(range(start, _LAYERS if stop is None else stop, stride))
+    read = _ABLATED * min(params.positions or params.context, params.context)
+    ablations = 3 * params.vectors * params.documents / 2
+    return layers * (2 * _VECTOR * params.vectors + ablations * (_RUN * params.context + read))
+
+
+def basis(params: BasisParams) -> str:
+    """Return the same in words."""
+    return _minutes(basis_seconds(params))
+
+
+def detect_seconds(params: DetectParams) -> float:
+    """Return about how long reading every version of every pair takes."""
+    try:
+        pairs = injections.load(params.pairs)
+    except ParameterError:
+        return 0.0
+    return _PROMPT * sum(len(pair.versions) for pair in pairs)
+
+
+def detect(params: DetectParams) -> str:
+    """Return the same in words."""
+    return _minutes(detect_seconds(params))
 
 
 def _minutes(seconds: float) -> str:

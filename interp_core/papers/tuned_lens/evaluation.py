@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from interp_core.corpus import TEXTS
+from interp_core.corpus import MANUAL, TEXTS
 from interp_core.estimates import jackknife, ratios
 from interp_core.papers.tuned_lens.params import EvaluateParams
 from interp_core.papers.tuned_lens.translators import INDEX
@@ -19,7 +19,7 @@ from interp_core.results import Provenance, Result
 FOLDS = 8
 """Parts of the documents that are left out in turn, for intervals of what is no mean."""
 
-LOGIT, TUNED = "logit", "tuned"
+LOGIT, TUNED, BIAS_ONLY = "logit", "tuned", "bias-only"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,8 @@ class Evaluation(Result):
     Divergences are KL(final || lens); nats.
     """
 
-    files: ClassVar[Mapping[str, str]] = {"lenses": INDEX, "texts": TEXTS}
+    version: ClassVar[int] = 2
+    files: ClassVar[Mapping[str, str]] = {"lenses": INDEX, "texts": TEXTS, "manual": MANUAL}
 
     params: EvaluateParams
     provenance: Provenance

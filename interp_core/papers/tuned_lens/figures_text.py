@@ -101,10 +101,11 @@ def _below(result: Evaluation) -> str:
 
 
 def _text(result: Evaluation) -> str:
-    return _named_text(result.params.text)
+    return named_text(result.params.text)
 
 
-def _named_text(name: str) -> str:
+def named_text(name: str) -> str:
+    """Return what a text is called in sentences."""
     return {"manual": "Python's manual"}.get(name, name)
 
 
@@ -160,7 +161,7 @@ def transfer(result: Transfer) -> alt.Chart:
         chart,
         "Transfer penalty: KL of a translator at another layer, beyond the layer's own",
         f"0 along the diagonal. Colours end at {top:.1f} nats, where nine tenths of the pairs lie below.",
-        f"n = {len(result.positions)} documents of {_named_text(result.params.text)}.",
+        f"n = {len(result.positions)} documents of {named_text(result.params.text)}.",
     )
 
 
@@ -187,7 +188,6 @@ def losses(result: Training) -> alt.LayerChart:
     colour = alt.Color("name:N", legend=strokes(colours, 5)).scale(
         domain=list(colours), range=list(colours.values())
     )
-    sampled = result.params.vocabulary is not None and result.params.loss == "kl"
     chart = (
         alt.Chart(frame)
         .mark_line(strokeWidth=1.6, strokeJoin="round")
@@ -196,7 +196,7 @@ def losses(result: Training) -> alt.LayerChart:
             y=alt.Y(
                 "loss:Q",
                 title="loss (nats)",
-                scale=alt.Scale(domainMin=0),
+                scale=alt.Scale(zero=True),
                 axis=alt.Axis(grid=True, tickCount=6),
             ),
             color=colour,
@@ -211,7 +211,11 @@ def losses(result: Training) -> alt.LayerChart:
         layered(chart),
         "Loss by training step",
         f"Means over the {result.positions:,} positions of a step"
-        + (", estimated (too low at first) on a sample of the vocabulary." if sampled else "."),
+        + (
+            ", estimated (too low at first) on a sample of the vocabulary."
+            if result.params.vocabulary
+            else "."
+        ),
         width=fit(WIDTH, AXIS),
         height=260,
     )

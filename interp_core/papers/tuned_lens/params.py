@@ -137,6 +137,16 @@ class TrainParams(OnModel):
         ge=2,
         le=100_000,
     )
+    programs: float = param(
+        0.25,
+        "Programs",
+        "of these texts, the share that begin as a program does",
+        when=When("corpus", (OWN,)),
+        slider=(0, 1, 0.05),
+        ge=0,
+        le=1,
+        fold=True,
+    )
     steps: int = param(250, "Training steps", "in all", slider=(10, 1000, 10), ge=1, le=100_000)
     layers: Layers = param(
         (0, None, 1),
@@ -181,7 +191,7 @@ class TrainParams(OnModel):
     decay: float = param(
         1e-3,
         "Weight decay",
-        "of A and b towards 0, so of the lens to the identity",
+        "of A (its factors, where a rank is given) and b towards 0: of the lens to the identity",
         ge=0,
         le=1,
         fold=True,

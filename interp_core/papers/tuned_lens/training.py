@@ -20,6 +20,7 @@ from interp_core.results import Provenance, Result
 class Training(Result):
     """The training of a lens; NaN where it has not come to yet."""
 
+    version: ClassVar[int] = 2
     files: ClassVar[Mapping[str, str]] = {"manual": MANUAL, "texts": TEXTS}
 
     params: TrainParams

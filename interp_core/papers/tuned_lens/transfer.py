@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from interp_core.corpus import TEXTS
+from interp_core.corpus import MANUAL, TEXTS
 from interp_core.estimates import ratios
 from interp_core.papers.tuned_lens.params import TransferParams
 from interp_core.papers.tuned_lens.translators import INDEX
@@ -20,7 +20,8 @@ from interp_core.results import Provenance, Result
 class Transfer(Result):
     """KL(final || lens) of every translator at every layer (Belrose et al. 2023)."""
 
-    files: ClassVar[Mapping[str, str]] = {"lenses": INDEX, "texts": TEXTS}
+    version: ClassVar[int] = 2
+    files: ClassVar[Mapping[str, str]] = {"lenses": INDEX, "texts": TEXTS, "manual": MANUAL}
 
     params: TransferParams
     provenance: Provenance

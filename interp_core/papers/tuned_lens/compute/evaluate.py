@@ -14,7 +14,7 @@ from interp_core.models.language_model import LanguageModel
 from interp_core.papers.logit_lens.compute import Translate, as_it_is
 from interp_core.papers.tuned_lens.compute.learner import Batch, capture, positions
 from interp_core.papers.tuned_lens.compute.lens import applied
-from interp_core.papers.tuned_lens.evaluation import FOLDS, LOGIT, TUNED, Evaluation
+from interp_core.papers.tuned_lens.evaluation import BIAS_ONLY, FOLDS, LOGIT, TUNED, Evaluation
 from interp_core.papers.tuned_lens.params import EvaluateParams, OnText
 from interp_core.papers.tuned_lens.translators import (
     SHIPS_BIAS,
@@ -96,7 +96,7 @@ def _lenses(model: LanguageModel, params: EvaluateParams) -> tuple[dict[str, Tra
     missing = params.beside == SHIPS_BIAS and shipped(SHIPS_BIAS, model.info) is None
     if params.beside != "none" and not missing:
         beside = load_lens(params.beside, model.info)
-        found["bias-only" if beside.weight is None else "beside"] = applied(beside)
+        found[BIAS_ONLY if beside.weight is None else "beside"] = applied(beside)
         abouts.append(beside.about)
     return found, abouts
 
@@ -113,7 +113,9 @@ def documents(model: LanguageModel, params: OnText) -> list[np.ndarray]:
     texts = corpus.load(params.text)
     if load_lens(params.lens, model.info).card.corpus == params.text:
         _, texts = corpus.split(texts)  # what the lens was trained on says nothing
-    texts = texts[: params.documents]
+    if len(texts) > params.documents:
+        draw = np.random.default_rng(params.seed).permutation(len(texts))[: params.documents]
+        texts = tuple(texts[n] for n in sorted(draw))
     encoded = ([*front, *tokenizer.encode(text, bos=False)][:length] for text in texts)
     found = [np.array(ids, np.int32) for ids in encoded if len(ids) >= _LEAST]
     if len(found) < 2:

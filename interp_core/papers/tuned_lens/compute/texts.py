@@ -13,6 +13,23 @@ from interp_core.runtime import stage
 _TOGETHER = 64
 """Texts that the model writes at a time."""
 _HELD_OUT = 0.1
+HELD_OUT = 4
+"""Windows of held-out text, at most, that are read at every checkpoint."""
+_PROGRAMS = [
+    "import",
+    "from",
+    "def",
+    "class",
+    "package",
+    "function",
+    "const",
+    "use",
+    "SELECT",
+    "//",
+    "/*",
+    "#",
+]
+"""How programs begin, in several languages; a text begins with the first token of one of them."""
 
 
 def split(model: LanguageModel, params: TrainParams) -> tuple[np.ndarray, np.ndarray]:
@@ -23,8 +40,10 @@ def split(model: LanguageModel, params: TrainParams) -> tuple[np.ndarray, np.nda
     """
     length = min(params.context, model.info.context)
     if params.corpus == OWN:
-        ids = written(model, params.texts + held_out(params), length, params.seed)
-        return ids[held_out(params) :], ids[: held_out(params)]
+        ids = written(model, params, length)
+        ids = ids[np.random.default_rng(params.seed).permutation(len(ids))]
+        apart = max(1, min(HELD_OUT, round(_HELD_OUT * len(ids))))
+        return ids[apart:], ids[:apart]
     train, rest = corpus.split(corpus.load(params.corpus), _HELD_OUT)
     tokenizer = model.require_tokenizer()
     found = [corpus.windows(tokenizer, texts, length) for texts in (train, rest)]
@@ -35,38 +54,48 @@ def split(model: LanguageModel, params: TrainParams) -> tuple[np.ndarray, np.nda
                 f"corpus: what is {what} makes {len(windows)} windows of {length} tokens; needed: "
                 f"at least {least}, so text of about {least * length * 11:,} tokens in all"
             )
-    return found[0], found[1][: held_out(params)]
+    return found[0], found[1][:HELD_OUT]
 
 
-def held_out(params: TrainParams) -> int:
-    """Return how many windows the held-out text has, at most."""
-    return max(1, round(_HELD_OUT * params.texts))
-
-
-def written(model: LanguageModel, count: int, length: int, seed: int) -> np.ndarray:
+def written(model: LanguageModel, params: TrainParams, length: int) -> np.ndarray:
     """Return [text, pos] ids of texts that the model wrote at temperature 1, written once and kept."""
-    front = model.require_tokenizer().front("auto", auto="document") or [0]
+    tokenizer = model.require_tokenizer()
+    front = tokenizer.front("auto", auto="document") or [0]
+    begun = [[*front, tokenizer.encode(each, bos=False)[0]] for each in _PROGRAMS]
+    programs = round(params.programs * params.texts)
+    found = [
+        _some(model, begin, count, length, params.seed)
+        for begin, count in (([front], params.texts - programs), (begun, programs))
+        if count
+    ]
+    return np.concatenate(found)
+
+
+def _some(
+    model: LanguageModel, begin: list[list[int]], count: int, length: int, seed: int
+) -> np.ndarray:
+    """Return [text, pos] ids of texts that begin as one of ``begin``, in turn."""
+    fronts = [begin[n % len(begin)] for n in range(_TOGETHER)]
     parts = []
     for part in range(-(-count // _TOGETHER)):
-        of = {
-            "model": model.info.fingerprint,
-            "front": front,
-            "seed": [seed, part],
-            "texts": [_TOGETHER, length],
-        }
 
         def write(part: int = part) -> np.ndarray:
             drawn = sampling.generate(
                 model.stream,
-                [front] * _TOGETHER,
-                length - len(front),
+                fronts,
+                length - len(fronts[0]),
                 temperature=1,
                 seed=[seed, part],
                 label="writing",
             )
-            starts = np.tile(np.array(front), (_TOGETHER, 1))
-            return np.concatenate([starts, drawn], axis=1).astype(np.int32)
+            return np.concatenate([fronts, drawn], axis=1).astype(np.int32)
 
+        of = {
+            "model": model.info.fingerprint,
+            "begin": begin,
+            "seed": [seed, part],
+            "texts": [_TOGETHER, length],
+        }
         with stage("writing text to train on", part * _TOGETHER, count):
             parts.append(store.measured("texts", of, f"{_TOGETHER} {length}", write))
     return np.concatenate(parts)[:count]

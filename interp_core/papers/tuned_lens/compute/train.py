@@ -24,8 +24,6 @@ from interp_core.runtime import clock, report, show
 from interp_core.training import Course, schedule
 
 _CHECKPOINTS = 10
-_HELD_OUT = 2
-"""Windows of held-out text that are read at every checkpoint."""
 
 
 def train(model: LanguageModel, params: TrainParams) -> Training:
@@ -43,7 +41,7 @@ def train(model: LanguageModel, params: TrainParams) -> Training:
     with Recorder() as recorder:
         windows, held_out = texts.split(model, params)
         at = schedule(params.steps, _CHECKPOINTS)
-        learner = Learner(model.stream, layers, windows, held_out[:_HELD_OUT], params, len(at))
+        learner = Learner(model.stream, layers, windows, held_out, params, len(at))
         course = _course(learner, at, model)
         seen = (
             params.batch * positions(windows[: params.batch].shape, params.positions, [0]).shape[1]

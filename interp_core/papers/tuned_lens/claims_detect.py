@@ -1,0 +1,67 @@
+"""The paper's claims on detecting injected instructions, beside what was measured."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from interp_core.estimates import Estimate
+from interp_core.papers.tuned_lens.detection import (
+    DETECTORS,
+    FOREST,
+    HARMLESS,
+    INJECTED,
+    LOGIT,
+    TUNED,
+    Detection,
+)
+from interp_core.results import Finding
+
+
+def claims(result: Detection) -> list[Finding]:
+    """Return every claim with its measurement, over pairs, by the detector that was fixed before."""
+    found = [_told(result), _better(result)]
+    return [*found, _instruction(result)] if HARMLESS in result.versions else found
+
+
+def _told(result: Detection) -> Finding:
+    area = result.auc(TUNED, FOREST)
+    return Finding.measured(
+        "detect_told",
+        "Injected instructions are told by the tuned lens's trajectories",
+        "malicious inputs with high accuracy; AUROC near 1 on most tasks (Pythia 12B)",
+        _over_pairs(result, area),
+        "AUC",
+        holds=area[1] > 0.5,
+        criterion=f"AUC of the {DETECTORS[FOREST]}, its interval above 0.5",
+    )
+
+
+def _better(result: Detection) -> Finding:
+    gap = result.gap((TUNED, INJECTED), (LOGIT, INJECTED))
+    return Finding.measured(
+        "detect_better",
+        "They are told better by the tuned lens's trajectories than by the logit lens's",
+        "higher AUROC through the tuned lens on most tasks (Pythia 12B)",
+        _over_pairs(result, gap),
+        "AUC higher",
+        holds=gap[1] > 0,
+        criterion=f"difference of AUCs of the {DETECTORS[FOREST]}, its interval above 0",
+    )
+
+
+def _instruction(result: Detection) -> Finding:
+    gap = result.gap((TUNED, INJECTED), (TUNED, HARMLESS))
+    return Finding.measured(
+        "detect_instruction",
+        "It is the instruction that is told, and not merely one more sentence",
+        "no such control; ours",
+        _over_pairs(result, gap),
+        "AUC higher",
+        holds=gap[1] > 0,
+        criterion=f"AUC of the {DETECTORS[FOREST]} for injected prompts less that for prompts with a harmless "
+        "sentence, its interval above 0",
+    )
+
+
+def _over_pairs(result: Detection, ends: np.ndarray) -> Estimate:
+    return Estimate.of_ends(ends, len(result.tasks), "pairs")
