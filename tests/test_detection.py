@@ -14,7 +14,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import interp_core  # before MLX
-from interp_core import artifacts, estimates
+from interp_core import artifacts, estimates, paths
 from interp_core.papers import tuned_lens
 from interp_core.papers.tuned_lens import cost, figures_detect, injections, translators
 from interp_core.papers.tuned_lens.compute import outliers
@@ -123,7 +123,17 @@ DAMAGED = {
     "record 3: injected is not a text": _changed(injected="\ud800"),
     "record 3: injected has 20,001 characters": _changed(injected="x" * 20_001),
     "record 3: two of its prompts are the same": _changed(injected=RECORDS[3]["ordinary"]),
-    "its ordinary prompt is that of record 2": _changed(ordinary=RECORDS[2]["ordinary"]),
+    "a prompt of record 2 comes again": _changed(ordinary=RECORDS[2]["ordinary"]),
+    "record 3: a prompt of record 1 comes again": _changed(
+        ordinary="  " + RECORDS[1]["injected"].replace(" ", "\t ") + "\n"
+    ),
+    "record 3: task: 'all' is what tables call all tasks": _changed(task="all"),
+    "26 tasks; accepted: up to 12": [
+        {**record, "task": f"task {n // 12}", "answers": [" a", " b"], "answer": ""}
+        | {key: f"{n} {record[key]}" for key in ("ordinary", "injected", "harmless")}
+        for n, record in enumerate(RECORDS * 4)
+        if n < 312
+    ],
     "the task 'other' has 1; accepted: at least 12": _changed(task="other"),
 }
 
@@ -135,6 +145,22 @@ def test_damaged_files_of_pairs_are_refused(tmp_path, said):
     with pytest.raises(ParameterError, match=r"^pairs: ") as caught:
         injections.read(file)
     assert said in str(caught.value)
+
+
+def test_what_is_read_can_be_loaded_in_any_script_and_with_keys_left_out(tmp_path, monkeypatch):
+    needed = ("task", "answers", "ordinary", "injected")
+    records = [
+        {key: record[key] for key in needed}
+        | {key: f"{n} " + "\u0436" * 500 for key, n in (("ordinary", i), ("injected", i + 1000))}
+        for i, record in enumerate(RECORDS)
+    ]
+    file = tmp_path / "pairs.json"
+    file.write_text(json.dumps(records, ensure_ascii=False))
+    monkeypatch.setattr(injections, "MAX_BYTES", file.stat().st_size)
+    name = injections.read(file)
+    kept = (paths.cache_dir("pairs") / f"{name}.json").stat().st_size
+    assert kept < 1.2 * file.stat().st_size
+    assert injections.load(name)[95].ordinary == records[95]["ordinary"]
 
 
 def test_what_is_no_json_or_no_file_is_refused(tmp_path):
@@ -153,9 +179,7 @@ def test_a_readers_file_is_kept_and_its_control_may_be_missing(tmp_path):
     name = injections.read(tmp_path / "a.json")
     assert [list(pair.versions) for pair in injections.load(name)] == [[ORDINARY, INJECTED]] * 96
     assert DetectParams(pairs=name).pairs == name
-    assert cost.detect_seconds(DetectParams(pairs=name)) == pytest.approx(
-        2 / 3 * cost.detect_seconds(DetectParams())
-    )
+    assert cost.detect_seconds(DetectParams(pairs=name)) < cost.detect_seconds(DetectParams())
     with pytest.raises(ParameterError, match="is not on this machine"):
         injections.load("0123456789abcdef")
 

@@ -11,6 +11,7 @@ Departures: some hundred thousand tokens instead of 65 million; the loss is summ
 of the vocabulary; position 0, the attention sink of most models, is trained on and averaged nowhere.
 """
 
+import dataclasses
 from functools import partial
 
 from interp_core.papers.logit_lens import compute as logit_lens
@@ -50,6 +51,7 @@ from interp_core.results import Figure
 __all__ = [
     "PAPER",
     "PRESETS",
+    "SECOND",
     "Basis",
     "BasisParams",
     "DetectParams",
@@ -84,6 +86,11 @@ PRESETS: dict[str, Params] = {
     "Code": Params(prompt="def add(a, b):\n    return a", watch=(" +", " -")),
 }
 """Ready-made settings; their results on the default model ship with the package."""
+
+_SECOND = EvaluateParams(model="gemma-3-270m", lens="18ca219e04a5a824", beside="none", positions=32)
+SECOND = (_SECOND, dataclasses.replace(_SECOND, text="code"))
+"""A lens of Gemma 3 270M, trained by ``tuned-lens train --model gemma-3-270m --context 128 --batch 4
+--positions 64``, on both texts. What was measured ships; the lens does not."""
 
 LENS = Question(
     name="lens",
@@ -229,5 +236,6 @@ PAPER = Paper(
     questions=(LENS, EVALUATE, TRANSFER, BASIS, DETECT, TRAIN),
     method=_METHOD,
     presets=PRESETS,
+    ships=SECOND,
 )
 run = PAPER.run

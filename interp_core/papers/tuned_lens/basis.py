@@ -180,6 +180,7 @@ class Basis(Result):
             "alignment": {
                 lens: float(self.mean_alignment(lens, lens)[row, 0]) for lens in self.lenses
             },
+            "alignment_of_random": float(self.mean_alignment(TUNED, RANDOM)[row, 0]),
             "lens": self.about,
         }
 

@@ -19,7 +19,15 @@ def claims(result: Evaluation) -> list[Finding]:
     if len(_trained(result)) < len(result.layers) - 1:
         return []
     found = [_lower(result), _halved(result), *_falls(result), _unbiased(result), _depth(result)]
-    return [*found, _between(result)] if BIAS_ONLY in result.lenses else found
+    return [*found, _between(result)] if _all_layers_beside(result) else found
+
+
+def _all_layers_beside(result: Evaluation) -> bool:
+    """Return whether a lens of biases alone stands beside it, with a bias at each of its layers."""
+    if BIAS_ONLY not in result.lenses:
+        return False
+    logit, bias = (result.kl[result.lenses.index(lens)] for lens in (LOGIT, BIAS_ONLY))
+    return bool((logit != bias)[_trained(result)].any(1).all())
 
 
 def _on(result: Evaluation | Transfer) -> str:
@@ -65,7 +73,7 @@ def _halved(result: Evaluation) -> Finding:
     halved = gap[:, 1] > 0
     return Finding.measured(
         f"halved_{result.params.text}",
-        f"It at least halves the divergence in the first two thirds of the layers{_on(result)}",
+        f"The tuned lens at least halves the divergence in the first two thirds of the layers{_on(result)}",
         "no figure given; the bar is ours",
         _count(result, halved),
         f"of {len(rows)} layers",
@@ -125,7 +133,7 @@ def _unbiased(result: Evaluation) -> Finding:
     share = jackknife(result.marginal[at[1], row] / result.marginal[at[0], row])
     return Finding.measured(
         f"unbiased_{result.params.text}",
-        f"Its mean readout is nearly the mean output, the logit lens's is not{_on(result)}",
+        f"The tuned lens's mean readout is nearly the mean output, the logit lens's is not{_on(result)}",
         "4 to 5 bits for the logit lens at most layers of GPT-Neo 2.7B, about 0 tuned",
         Estimate.of_ends(share, len(result.positions), "documents"),
         "of the logit lens's KL of the marginals",

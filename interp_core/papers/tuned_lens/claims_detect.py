@@ -40,10 +40,10 @@ def _better(result: Detection) -> Finding:
     gap = result.gap((TUNED, INJECTED), (LOGIT, INJECTED))
     return Finding.measured(
         "detect_better",
-        "They are told better by the tuned lens's trajectories than by the logit lens's",
+        "The tuned lens's trajectories tell injected instructions better than the logit lens's",
         "higher AUROC through the tuned lens on most tasks (Pythia 12B)",
         _over_pairs(result, gap),
-        "AUC higher",
+        "difference of AUCs",
         holds=gap[1] > 0,
         criterion=f"difference of AUCs of the {DETECTORS[FOREST]}, its interval above 0",
     )
@@ -53,10 +53,10 @@ def _instruction(result: Detection) -> Finding:
     gap = result.gap((TUNED, INJECTED), (TUNED, HARMLESS))
     return Finding.measured(
         "detect_instruction",
-        "It is the instruction that is told, and not merely one more sentence",
+        "An injected instruction is told better than a harmless sentence in its place",
         "no such control; ours",
         _over_pairs(result, gap),
-        "AUC higher",
+        "difference of AUCs",
         holds=gap[1] > 0,
         criterion=f"AUC of the {DETECTORS[FOREST]} for injected prompts less that for prompts with a harmless "
         "sentence, its interval above 0",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from interp_core.papers.tuned_lens import injections
 from interp_core.papers.tuned_lens.basis import BasisParams
-from interp_core.papers.tuned_lens.detection import DetectParams
+from interp_core.papers.tuned_lens.detection import FOLDS, READINGS, DetectParams
 from interp_core.papers.tuned_lens.params import (
     OWN,
     EvaluateParams,
@@ -29,8 +29,8 @@ _VECTOR = 1.2
 """Seconds a vector of one lens at one layer, to extract it."""
 _RUN, _ABLATED = 0.0006, 0.0012
 """Seconds a token that runs on after an ablation, and a position that is read through both lenses."""
-_PROMPT = 0.3
-"""Seconds a prompt of forty tokens, read after all layers through both lenses."""
+_PROMPT, _FIT = 0.0035, 0.2
+"""Seconds a token of a prompt that is read after all layers through both lenses, and a detector's fit."""
 
 
 def lens(params: Params) -> float:
@@ -90,7 +90,9 @@ def detect_seconds(params: DetectParams) -> float:
         pairs = injections.load(params.pairs)
     except ParameterError:
         return 0.0
-    return _PROMPT * sum(len(pair.versions) for pair in pairs)
+    characters = sum(len(text) for pair in pairs for text in pair.versions.values())
+    fits = FOLDS * len(READINGS) * len({pair.task for pair in pairs})
+    return _PROMPT * characters / 4.5 + _FIT * fits
 
 
 def detect(params: DetectParams) -> str:

@@ -14,6 +14,8 @@ from pydantic import Field
 from interp_core.artifacts import NAME
 from interp_core.estimates import auc, auc_gap, placements, ratios
 from interp_core.papers.tuned_lens import injections
+from interp_core.papers.tuned_lens.evaluation import LOGIT, TUNED
+from interp_core.papers.tuned_lens.injections import EVERY
 from interp_core.papers.tuned_lens.params import WithLens
 from interp_core.papers.tuned_lens.reading import LENSES
 from interp_core.papers.tuned_lens.translators import INDEX
@@ -24,7 +26,7 @@ FOLDS = 4
 """Parts of each task's pairs that are held out in turn."""
 FOREST, NEIGHBOURS = "forest", "neighbours"
 DETECTORS = {FOREST: "isolation forest", NEIGHBOURS: "local outlier factor"}
-TUNED, LOGIT, OUTPUT, LENGTH = "tuned", "logit", "output", "length"
+OUTPUT, LENGTH = "output", "length"
 READINGS = {
     TUNED: "tuned lens",
     LOGIT: "logit lens",
@@ -33,8 +35,6 @@ READINGS = {
 }
 """What a prompt is judged by: its trajectory through a lens, the last layer alone, or its tokens' number."""
 INJECTED, HARMLESS, ORDINARY = "injected", "harmless", "ordinary"
-EVERY = "all"
-"""What tables call all tasks together."""
 
 
 @parameters

@@ -124,5 +124,5 @@ def sentence(result: Basis) -> str:
         f"At layer {said['layer']} the influence of {result.params.vectors} directions on the tuned lens goes with that "
         f"on the model by a rank correlation of {fidelity[TUNED]:.2f} (logit lens {fidelity[LOGIT]:.2f}); the model's "
         f"response is aligned with what the tuned lens says by {aligned[TUNED]:.2f}, with the logit lens by "
-        f"{aligned[LOGIT]:.2f}."
+        f"{aligned[LOGIT]:.2f}; along random directions, with the tuned lens, by {said['alignment_of_random']:.2f}."
     )

@@ -226,9 +226,10 @@ def sentence(result: Detection) -> str:
     )
     if HARMLESS not in result.versions:
         return f"{said} {_UNCONTROLLED}"
-    control = result.auc(TUNED, FOREST, HARMLESS)[0]
-    gap = result.gap((TUNED, INJECTED), (TUNED, HARMLESS))
-    told = f"{said} A harmless sentence in its place gives {control:.2f}"
-    if gap[1] > 0:
-        return f"{told}: it is the instruction that is seen."
-    return f"{told}, which is not clearly less: much of what is seen is that there is one more sentence."
+    control = result.auc(TUNED, FOREST, HARMLESS)
+    told = f"{said} A harmless sentence in its place gives {control[0]:.2f}"
+    if result.gap((TUNED, INJECTED), (TUNED, HARMLESS))[1] > 0:
+        return f"{told}: less than an instruction."
+    if control[1] > 0.5:
+        return f"{told}, which is not clearly less: one more sentence is told too."
+    return f"{told}, and the difference is not clear."

@@ -26,7 +26,10 @@ FILE = "injections.json"
 SHIPS = "shipped"
 LEAST = 12
 """Pairs of a task, at least: a quarter of them is held out at a time, and compared with each other."""
+MOST_TASKS = 12
 MAX_BYTES, MAX_RECORDS = 20_000_000, 2_000
+EVERY = "all"
+"""What tables call all tasks together; no task's name."""
 _NEEDED = ("task", "answers", "ordinary", "injected")
 _KEYS = (*_NEEDED, "harmless", "answer")
 
@@ -59,7 +62,7 @@ _KEPT = Artifacts(
     ".json",
     TypeAdapter(tuple[Pair, ...]).validate_json,
     f"{SHIPS}, or a file read here by --pairs FILE",
-    MAX_BYTES,
+    2 * MAX_BYTES,  # keys that a record leaves out are written too
 )
 
 
@@ -85,7 +88,8 @@ def read(path: Path) -> str:
         raise ParameterError(
             f"pairs: {path.name} is not JSON; accepted: a list of records with {', '.join(_NEEDED)}"
         ) from None
-    return _KEPT.keep(json.dumps([asdict(pair) for pair in parse(records)], indent=0).encode())
+    kept = [asdict(pair) for pair in parse(records)]
+    return _KEPT.keep(json.dumps(kept, indent=0, ensure_ascii=False).encode())
 
 
 def load(name: str) -> tuple[Pair, ...]:
@@ -130,6 +134,8 @@ def _record(i: int, record: Any) -> Pair:
     texts = {key: record.get(key, "") for key in _KEYS if key != "answers"}
     for key, text in [*texts.items(), *(("answers", answer) for answer in answers)]:
         _text(i, key, text, needed=key in _NEEDED)
+    if texts["task"] == EVERY:
+        raise ParameterError(f"pairs: record {i}: task: {EVERY!r} is what tables call all tasks")
     if answers[0] == answers[1]:
         raise ParameterError(f"pairs: record {i}: answers: both are {answers[0][:60]!r}")
     if texts["answer"] not in ("", *answers):
@@ -159,7 +165,7 @@ def _text(i: int, key: str, text: Any, *, needed: bool) -> None:
 def _agree(pairs: Sequence[Pair]) -> None:
     """Refuse pairs that cannot be compared with each other."""
     first: dict[str, Pair] = {}
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, str], int] = {}
     for i, pair in enumerate(pairs):
         same = first.setdefault(pair.task, pair).answers
         if pair.answers != same:
@@ -171,12 +177,16 @@ def _agree(pairs: Sequence[Pair]) -> None:
             raise ParameterError(
                 f"pairs: record {i}: harmless: accepted: in every record, or in none"
             )
-        if (earlier := seen.setdefault(pair.ordinary, i)) != i:
-            raise ParameterError(
-                f"pairs: record {i}: its ordinary prompt is that of record {earlier}, so that one might "
-                "be tested on what was fitted to the other"
-            )
-    for task, count in Counter(pair.task for pair in pairs).items():
+        for prompt in pair.versions.values():
+            if (earlier := seen.setdefault((pair.task, " ".join(prompt.split())), i)) != i:
+                raise ParameterError(
+                    f"pairs: record {i}: a prompt of record {earlier} comes again, so that one might be "
+                    "tested on what was fitted to the other"
+                )
+    tasks = Counter(pair.task for pair in pairs)
+    if len(tasks) > MOST_TASKS:
+        raise ParameterError(f"pairs: {len(tasks)} tasks; accepted: up to {MOST_TASKS}")
+    for task, count in tasks.items():
         if count < LEAST:
             raise ParameterError(
                 f"pairs: the task {task[:60]!r} has {count}; accepted: at least {LEAST} of each task"
