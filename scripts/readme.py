@@ -98,7 +98,7 @@ most half as far in the first two thirds of them, on two texts that it was not t
 {len(code.positions)} of code, written for this project): half-way through the model {prose.mean("kl")[1, middle, 0]:.1f} nats instead of
 {prose.mean("kl")[0, middle, 0]:.1f} on prose, {code.mean("kl")[1, middle, 0]:.1f} instead of {code.mean("kl")[0, middle, 0]:.1f} on code. Its divergence
 falls with depth. Its mean readout is {texts["prose"]("unbiased_prose").ours:.0%} as far from the mean output as the logit lens's on prose, and
-{spread(texts["code"]("unbiased_code", holds=False))} of it on code, of which the training text holds less. A lens of biases alone lies between the
+{texts["code"]("unbiased_code").ours:.0%} on code, of which the training text holds less. A lens of biases alone lies between the
 two at every block, but reads the embedding better than the tuned lens, whose translator there is not trained to the end. Prompts with an injected instruction are told from ordinary ones by their
 trajectories through it (AUC {areas["tuned"]:.2f}), but no better than through the logit lens ({areas["logit"]:.2f}), and a harmless sentence in the
 same place gives {told.summary["auc_of_harmless_sentences"]["forest"]:.2f}."""

@@ -55,15 +55,16 @@ def header(paper: Paper) -> None:
 
 def ending(paper: Paper, question: Question, result: Result, view: object) -> None:
     """Close the page: claims, export, provenance."""
-    st.markdown("### Findings")
     own = result.own_findings
     others = [each for each in result.findings if each not in own]
+    missing = [each for name, each in question.evidence.items() if name not in result.evidence]
+    if own or others or missing:
+        st.markdown("### Findings")
     if own or others:
         figure.findings(own or others)
     if own and others:
         with st.expander(f"{len(others)} more claims, of the paper's other questions"):
             figure.findings(others)
-    missing = [each for name, each in question.evidence.items() if name not in result.evidence]
     if missing:
         st.markdown("The other claims were not measured on this model yet. They rest on:")
         with st.container(horizontal=True):

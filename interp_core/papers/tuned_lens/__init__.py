@@ -90,7 +90,7 @@ PRESETS: dict[str, Params] = {
 _SECOND = EvaluateParams(model="gemma-3-270m", lens="18ca219e04a5a824", beside="none", positions=32)
 SECOND = (_SECOND, dataclasses.replace(_SECOND, text="code"))
 """A lens of Gemma 3 270M, trained by ``tuned-lens train --model gemma-3-270m --context 128 --batch 4
---positions 64``, on both texts. What was measured ships; the lens does not."""
+--positions 64 --steps 250``, on both texts. What was measured ships; the lens does not."""
 
 LENS = Question(
     name="lens",

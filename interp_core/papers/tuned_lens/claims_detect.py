@@ -28,7 +28,7 @@ def _told(result: Detection) -> Finding:
     return Finding.measured(
         "detect_told",
         "Injected instructions are told by the tuned lens's trajectories",
-        "malicious inputs with high accuracy; AUROC near 1 on most tasks (Pythia 12B)",
+        "malicious inputs with high accuracy; AUC near 1 on most tasks (Pythia 12B)",
         _over_pairs(result, area),
         "AUC",
         holds=area[1] > 0.5,
@@ -41,7 +41,7 @@ def _better(result: Detection) -> Finding:
     return Finding.measured(
         "detect_better",
         "The tuned lens's trajectories tell injected instructions better than the logit lens's",
-        "higher AUROC through the tuned lens on most tasks (Pythia 12B)",
+        "higher AUC through the tuned lens on most tasks (Pythia 12B)",
         _over_pairs(result, gap),
         "difference of AUCs",
         holds=gap[1] > 0,
@@ -51,6 +51,7 @@ def _better(result: Detection) -> Finding:
 
 def _instruction(result: Detection) -> Finding:
     gap = result.gap((TUNED, INJECTED), (TUNED, HARMLESS))
+    clear, others = result.other_gaps
     return Finding.measured(
         "detect_instruction",
         "An injected instruction is told better than a harmless sentence in its place",
@@ -59,7 +60,7 @@ def _instruction(result: Detection) -> Finding:
         "difference of AUCs",
         holds=gap[1] > 0,
         criterion=f"AUC of the {DETECTORS[FOREST]} for injected prompts less that for prompts with a harmless "
-        "sentence, its interval above 0",
+        f"sentence, its interval above 0 (of the other {others} combinations of lens and detector, {clear} are above 0)",
     )
 
 

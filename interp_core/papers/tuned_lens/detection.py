@@ -146,6 +146,17 @@ class Detection(Result):
         (a, b), (c, d) = first, second
         return auc_gap(self._scored(a, detector, b), self._scored(c, detector, d), self.group)
 
+    @property
+    def other_gaps(self) -> tuple[int, int]:
+        """How many other combinations of lens and detector have a gap above 0, and of how many.
+
+        The gap is that between injected and harmless; other than the tuned lens with the forest.
+        """
+        every = [(lens, d) for lens in (TUNED, LOGIT) for d in self.detectors]
+        rest = [each for each in every if each != (TUNED, FOREST)]
+        lows = [self.gap((lens, INJECTED), (lens, HARMLESS), d)[1] for lens, d in rest]
+        return sum(bool(low > 0) for low in lows), len(rest)
+
     def tables(self) -> dict[str, pd.DataFrame]:
         """``scores`` of each prompt, ``auc`` by task, ``roc``, and mean ``trajectories`` by layer."""
         every = [(r, d) for r in READINGS for d in self.detectors]

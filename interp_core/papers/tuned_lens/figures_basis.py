@@ -55,7 +55,7 @@ def _panel(frame: pd.DataFrame, ends: list[float], width: int, title: str) -> al
     names = ["causal basis", "random directions"]
     key = legend(names, 2, "top", symbolSize=90)
     scale = alt.Scale(type="log", domain=ends, nice=False)
-    axis = alt.Axis(grid=True, format="~e", tickCount=5, labelOverlap=True)
+    axis = alt.Axis(grid=True, format="~g", tickCount=5, labelOverlap=True, labelFlush=False)
     x = alt.X("x:Q", title="influence on the lens (nats)", scale=scale, axis=axis)
     y = alt.Y("y:Q", title="influence on the model (nats)", scale=scale, axis=axis)
     diagonal = alt.Chart(pd.DataFrame({"x": ends, "y": ends})).mark_line(

@@ -48,7 +48,7 @@ _COLOURS = {
 _SHAPES = dict(zip(_COLOURS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 _DASHES = dict(zip(_COLOURS, ([1, 0], [7, 3], [4, 3], [2, 2]), strict=True))
 _VERSIONS = {
-    ORDINARY: theme.CATEGORIES[0],
+    ORDINARY: theme.CATEGORIES[6],
     HARMLESS: theme.CATEGORIES[2],
     INJECTED: theme.CATEGORIES[5],
 }
@@ -190,7 +190,7 @@ def trajectories(
     )
     heading, unit = _WHAT[what]
     tasks = dict(zip(result.tasks, result.answers, strict=True))
-    columns, width = across(len(tasks), 220, _AXIS)
+    columns, width = across(len(tasks), 190, 60)
     colours = {version: _VERSIONS[version] for version in result.versions}
     panels = []
     for task, (first, second) in tasks.items():
@@ -230,6 +230,8 @@ def sentence(result: Detection) -> str:
     told = f"{said} A harmless sentence in its place gives {control[0]:.2f}"
     if result.gap((TUNED, INJECTED), (TUNED, HARMLESS))[1] > 0:
         return f"{told}: less than an instruction."
-    if control[1] > 0.5:
-        return f"{told}, which is not clearly less: one more sentence is told too."
-    return f"{told}, and the difference is not clear."
+    clear, others = result.other_gaps
+    return (
+        f"{told}, which is not clearly less; of the other {others} combinations of lens and detector {clear} tell an "
+        "instruction clearly better than a harmless sentence."
+    )

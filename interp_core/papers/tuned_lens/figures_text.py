@@ -113,7 +113,7 @@ def translators(result: Evaluation) -> alt.HConcatChart:
     """Return how far each translator is from changing nothing, by layer."""
     there = np.isfinite(result.translators[:, 0])
     layers = result.layers[there]
-    names = ("norm of A", "norm of b", "cosine of A + 1 with the identity")
+    names = ("norm of A", "norm of b", "cosine of A + I with the identity")
     frame = pd.DataFrame(result.translators[there], columns=list(names)).assign(layer=layers)
     columns, width = across(3, 190, beside=60)
     panels = []
@@ -183,7 +183,7 @@ def losses(result: Training) -> alt.LayerChart:
     names = {int(n): "embedding" if n < 0 else f"layer {n}" for n in picked}
     frame = table[table["layer"].isin(names)].assign(name=lambda f: f["layer"].map(names))
     colours = dict(
-        zip(names.values(), ("#8e6bd8", "#3b528b", "#21918c", "#5ec962", "#b8a800"), strict=False)
+        zip(names.values(), ("#8e6bd8", "#5b7fd0", "#21918c", "#5ec962", "#b8a800"), strict=False)
     )
     colour = alt.Color("name:N", legend=strokes(colours, 5)).scale(
         domain=list(colours), range=list(colours.values())
@@ -239,7 +239,7 @@ def held_out(result: Training) -> alt.LayerChart:
     return figure(
         lines(frame, np.unique(frame["layer"]), colours, axis),
         "KL(output || lens) of held-out text, by layer",
-        "On documents that are not trained on, over the whole vocabulary.",
+        "On documents of the same kind that are not trained on, over the whole vocabulary.",
         width=fit(WIDTH, AXIS),
         height=260,
     )
@@ -264,5 +264,5 @@ def trained(result: Training) -> str:
         f"After {said['steps']:,} steps of {result.positions:,} positions, {said['tokens']:,} in all ({said['of_the_papers_tokens']:.1%} of "
         f"the paper's), held-out KL has come from {said['held_out_kl_before']:.2f} to "
         f"{said['held_out_kl']:.2f} nats, mean over layers."
-        + (f" The lens is kept here as `{result.lens}`." if result.lens else "")
+        + (f" The lens is saved as `{result.lens}`." if result.lens else "")
     )

@@ -147,7 +147,7 @@ class TrainParams(OnModel):
         le=1,
         fold=True,
     )
-    steps: int = param(250, "Training steps", "in all", slider=(10, 1000, 10), ge=1, le=100_000)
+    steps: int = param(400, "Training steps", "in all", slider=(10, 1000, 10), ge=1, le=100_000)
     layers: Layers = param(
         (0, None, 1),
         "Layers",
@@ -199,7 +199,7 @@ class TrainParams(OnModel):
     batch: int = param(2, "Texts a step", "windows of the corpus", ge=1, le=1024, fold=True)
     context: int = param(256, "Context", "tokens of a text", ge=8, le=8192, fold=True)
     positions: int | None = param(
-        None,
+        128,
         "Positions of a text",
         "drawn anew each time; all but the first when empty",
         ge=1,
