@@ -114,6 +114,16 @@ def partial_folder(parent: Path) -> Iterator[Path]:
         os.close(owner)
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here with this folder, and keep others out meanwhile."""
+    descriptor = _lock(folder)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _lock(folder: Path, flags: int = 0) -> int:
     descriptor = os.open(folder, os.O_RDONLY)
     try:

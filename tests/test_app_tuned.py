@@ -49,8 +49,8 @@ def test_ten_steps_of_training_stream_and_make_a_lens(page, app):  # noqa: F811
     page.get_by_role("button", name="Run", exact=True).click()
     said = page.get_by_text(re.compile(r"After 10 steps of 30 positions, 300 in all"))
     expect(said).to_be_visible(timeout=120_000)
-    said = page.get_by_text(re.compile("The lens is kept here as")).text_content()
-    name = re.search(r"kept here as ([0-9a-f]{16})", said)[1]
+    said = page.get_by_text(re.compile("The lens is saved as")).text_content()
+    name = re.search(r"saved as ([0-9a-f]{16})", said)[1]
     open_(page, app + f"{TUNED}?lens={name}&layers=25:30:2")
     expect(page.get_by_text(re.compile("2 layers, 10 steps on 300 tokens of code"))).to_be_visible()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlx.core as mx
@@ -137,3 +138,11 @@ def test_a_remembered_digest_of_other_files_is_not_believed(one, tmp_path):
 def remembered(folder: Path) -> set[Path]:
     fingerprint.weights_sha256(folder)
     return set(cache_dir("digests").glob("*.json"))
+
+
+def test_no_model_is_forgotten_when_several_are_remembered_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("LENSBOOK_CACHE", str(tmp_path))
+    names = [f"model-{n}" for n in range(60)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda name: catalogue.remember(catalogue.KnownModel(name, "", "")), names))
+    assert set(names) <= set(catalogue.models())

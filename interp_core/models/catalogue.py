@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from interp_core.models.packaged import DEFAULT, PACKAGED
-from interp_core.paths import SHIPPED, cache_dir
+from interp_core.paths import SHIPPED, alone, cache_dir
 
 __all__ = ["DEFAULT", "KnownModel", "find", "models", "named", "remember"]
 
@@ -78,11 +78,13 @@ def named(most: int = 20) -> str:
 
 def remember(model: KnownModel) -> None:
     """Add a model that its owner loaded to the list on this machine."""
-    known = {**_loaded_here(), model.id: model}
-    text = json.dumps({name: asdict(entry) for name, entry in known.items()}, indent=1)
-    with tempfile.NamedTemporaryFile("w", dir=_list().parent, delete=False) as file:
-        file.write(text)
-    os.replace(file.name, _list())
+    folder = _list().parent
+    with alone(folder):
+        known = {**_loaded_here(), model.id: model}
+        text = json.dumps({name: asdict(entry) for name, entry in known.items()}, indent=1)
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            file.write(text)
+        os.replace(file.name, _list())
 
 
 def _list() -> Path:

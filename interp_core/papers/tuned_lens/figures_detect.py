@@ -190,7 +190,7 @@ def trajectories(
     )
     heading, unit = _WHAT[what]
     tasks = dict(zip(result.tasks, result.answers, strict=True))
-    columns, width = across(len(tasks), 190, 60)
+    columns, width = across(len(tasks), 190, 75)
     colours = {version: _VERSIONS[version] for version in result.versions}
     panels = []
     for task, (first, second) in tasks.items():
