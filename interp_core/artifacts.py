@@ -7,11 +7,12 @@ then describes an analysis wholly, and can name no path.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from interp_core.params import ParameterError
 from interp_core.paths import cache_dir, open_regular, whole
@@ -60,6 +61,33 @@ class Artifacts(Generic[T]):
         files = cache_dir(self.kind).glob(f"*{self.suffix}")
         newest = sorted(((file.stat().st_mtime, file) for file in files), reverse=True)
         return [file.name.removesuffix(self.suffix) for _, file in newest]
+
+
+def read_json(path: Path, kind: str, limit: int, accepted: str) -> Any:
+    """Return what a reader's JSON file holds.
+
+    Args:
+        path: Of the file.
+        kind: The parameter that it is for.
+        limit: Bytes, at most.
+        accepted: What such a file holds, for messages.
+
+    Raises:
+        ParameterError: When it cannot be read, is too large, or is not JSON.
+    """
+    try:
+        if path.is_file() and path.stat().st_size > limit:
+            raise ParameterError(f"{kind}: {path.name} is over {limit // 10**6} MB")
+        with open_regular(path, limit) as file:
+            content = file.read()
+    except OSError as error:
+        raise ParameterError(f"{kind}: {path.name} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ParameterError(f"{kind}: {path.name} cannot be read: {error}") from None
+    try:
+        return json.loads(content.decode())
+    except (ValueError, RecursionError):
+        raise ParameterError(f"{kind}: {path.name} is not JSON; accepted: {accepted}") from None
 
 
 def digest(content: bytes) -> str:

@@ -6,7 +6,7 @@ Positions of one prompt are alike, so whole prompts are drawn with replacement, 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,6 +91,18 @@ class Resample:
             middle = (weight * 2 >= weight[:, -1:]).argmax(1)
             rows.append(row[order][middle])
         return np.stack(rows, axis=1)
+
+
+def columns(ends: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return columns of a table: each quantity [..., 3] with the ends of its interval.
+
+    They are called ``name``, ``name_low`` and ``name_high``.
+    """
+    return {
+        name + end: values[..., i].ravel()
+        for name, values in ends.items()
+        for i, end in enumerate(("", "_low", "_high"))
+    }
 
 
 def interval(draws: np.ndarray) -> np.ndarray:

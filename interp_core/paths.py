@@ -96,8 +96,7 @@ def partial_folder(parent: Path) -> Iterator[Path]:
     Its owner holds a lock on it, which ends with the process however that ends; what is found
     without one was left behind, and is removed first.
     """
-    gate = _lock(parent)
-    try:
+    with alone(parent):
         for left in parent.glob(f"{_PARTIAL}*"):
             with contextlib.suppress(OSError):
                 owner = _lock(left, fcntl.LOCK_NB)
@@ -105,8 +104,6 @@ def partial_folder(parent: Path) -> Iterator[Path]:
                 os.close(owner)
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=_PARTIAL))
         owner = _lock(folder)
-    finally:
-        os.close(gate)
     try:
         yield folder
     finally:

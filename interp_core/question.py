@@ -47,6 +47,8 @@ class Question(Generic[P, R]):
     """What it takes, in words, where that is long: the app then computes it on request only."""
     seconds: Callable[[P], float] = lambda _: 0.0
     """About how long it takes on the default model and two cores."""
+    in_minutes: bool = False
+    """Whether it is long, and ``seconds`` says its cost as well as words could."""
     sentence: Callable[[R], str] | None = None
     """The answer, in Markdown."""
     tokens: Callable[[Tokenizer, P], list[int]] | None = None
@@ -80,6 +82,9 @@ class Question(Generic[P, R]):
 
     def says_cost(self, params: P) -> str:
         """Return what it takes to compute ``params``; empty where that is little."""
+        if self.in_minutes:
+            minutes = max(1, round(self.seconds(params) / 60))
+            return f"about {minutes} minute{'s' * (minutes > 1)} on the default model and two cores"
         return self.cost(params) if callable(self.cost) else self.cost
 
 

@@ -6,32 +6,20 @@ fetched before, and their lenses trained.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from typing import Any
 
 from interp_core import load_model, store
 from interp_core.models import catalogue
 from interp_core.models.catalogue import KnownModel
-from interp_core.models.info import ModelInfo
 from interp_core.params import OnModel
 from interp_core.paths import SHIPPED
 from interp_core.query import link
 from interp_core.question import obtain
 from interp_core.registry import BUILT
-
-
-def describe(info: ModelInfo) -> KnownModel:
-    """Return what is said of a model before it is loaded, under which its results are found."""
-    return dataclasses.replace(
-        catalogue.models()[info.id],
-        fingerprint=info.fingerprint,
-        n_layers=info.n_layers,
-        context=info.context,
-        n_heads=info.n_heads,
-    )
 
 
 def asked() -> dict[str, list[Any]]:
@@ -48,7 +36,7 @@ def main() -> None:
     known, results = [], []
     for name, wanted in asked().items():
         model = load_model(name)
-        known.append(dataclasses.asdict(describe(model.info)))
+        known.append(asdict(KnownModel.of(model.info, catalogue.models()[name].size)))
         for params in wanted:
             print(link(params), file=sys.stderr, flush=True)
             results.append(obtain(model, params, fresh=True))

@@ -179,7 +179,7 @@ def test_a_readers_file_is_kept_and_its_control_may_be_missing(tmp_path):
     name = injections.read(tmp_path / "a.json")
     assert [list(pair.versions) for pair in injections.load(name)] == [[ORDINARY, INJECTED]] * 96
     assert DetectParams(pairs=name).pairs == name
-    assert cost.detect_seconds(DetectParams(pairs=name)) < cost.detect_seconds(DetectParams())
+    assert cost.detect(DetectParams(pairs=name)) < cost.detect(DetectParams())
     with pytest.raises(ParameterError, match="is not on this machine"):
         injections.load("0123456789abcdef")
 

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from interp_core.models.info import ModelInfo
 from interp_core.models.packaged import DEFAULT, PACKAGED
 from interp_core.paths import SHIPPED, alone, cache_dir
 
@@ -30,6 +31,19 @@ class KnownModel:
     """0 until it was loaded once, as are ``context`` and ``n_heads``."""
     context: int = 0
     n_heads: int = 0
+
+    @classmethod
+    def of(cls, info: ModelInfo, size: str) -> KnownModel:
+        """Return what can be said of a loaded model before it is loaded again."""
+        return cls(
+            info.id,
+            info.source,
+            size,
+            info.fingerprint,
+            info.n_layers,
+            info.context,
+            info.n_heads,
+        )
 
 
 SHIPPED_MODELS = "models.json"

@@ -125,17 +125,7 @@ def _load(folder: Path, known: KnownModel | None) -> LanguageModel:
     _self_check(model, stream)
     info = _info(folder, known, config, model, stream, stored)
     if info.id != DEFAULT:  # what is known of the default model ships
-        catalogue.remember(
-            KnownModel(
-                info.id,
-                info.source,
-                known.size if known else "",
-                info.fingerprint,
-                info.n_layers,
-                info.context,
-                info.n_heads,
-            )
-        )
+        catalogue.remember(KnownModel.of(info, known.size if known else ""))
     return LanguageModel(info, stream, tokenizer)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from interp_core.artifacts import Artifacts
+from interp_core.artifacts import Artifacts, read_json
 from interp_core.params import ParameterError
 from interp_core.paths import SHIPPED
 
@@ -64,19 +64,8 @@ def read(path: Path) -> str:
     Raises:
         ParameterError: When it is not such a file; the message says which record lacks what.
     """
-    try:
-        size, text = path.stat().st_size, path.read_bytes()[: MAX_BYTES + 1]
-    except OSError as error:
-        raise ParameterError(f"facts: {path.name} cannot be read: {error.strerror}") from None
-    if size > MAX_BYTES:
-        raise ParameterError(f"facts: {path.name} is over {MAX_BYTES // 10**6} MB")
-    try:
-        records = json.loads(text.decode())
-    except (ValueError, RecursionError):
-        raise ParameterError(
-            f"facts: {path.name} is not JSON; accepted: a list of records with "
-            "subject, attribute and prompt, or counterfact.json"
-        ) from None
+    accepted = "a list of records with subject, attribute and prompt, or counterfact.json"
+    records = read_json(path, "facts", MAX_BYTES, accepted)
     content = json.dumps([asdict(fact) for fact in parse(records)], indent=0)
     return _KEPT.keep(content.encode())
 

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from interp_core.corpus import MANUAL, TEXTS
-from interp_core.estimates import jackknife, ratios
+from interp_core.estimates import columns, jackknife, ratios
 from interp_core.papers.tuned_lens.evaluation import FOLDS, LOGIT, TUNED
 from interp_core.papers.tuned_lens.params import OnText
+from interp_core.papers.tuned_lens.reading import LENSES
 from interp_core.papers.tuned_lens.translators import INDEX
 from interp_core.params import Layers, View, param, parameters
 from interp_core.results import Provenance, Result
 
-LENSES = (LOGIT, TUNED)
 RANDOM = "random"
 BASES = (*LENSES, RANDOM)
 """The causal basis of each lens, and random orthonormal directions."""
@@ -128,6 +128,18 @@ class Basis(Result):
         row = self.at(lens)
         return _spearman(without(self.on_lens[row, row]), without(self.on_model[row]))
 
+    def faithful(self, lens: str) -> np.ndarray:
+        """Return [layer]: whether its fidelity is clearly above 0."""
+        return correlation(self.fidelity(lens))[:, 1] > 0
+
+    def better_aligned(self, basis: str) -> np.ndarray:
+        """Return [layer]: whether the tuned lens on its basis is clearly better aligned.
+
+        Than the logit lens, on ``basis``.
+        """
+        gap = self.mean_alignment(TUNED, TUNED) - self.mean_alignment(LOGIT, basis)
+        return jackknife(gap)[:, 1] > 0
+
     def tables(self) -> dict[str, pd.DataFrame]:
         """``basis``: rows by lens, basis, layer and vector; ``bases``: their means; ``fidelity``."""
         return {"basis": self._vectors(), "bases": self._means(), "fidelity": self._fidelities()}
@@ -140,12 +152,12 @@ class Basis(Result):
             [self.lenses, self.bases, self.layers, vectors], names=names
         )
         on_model = ratios(self.on_model, self.positions)
-        columns = {
+        ends = {
             "on_lens": ratios(self.on_lens, self.positions),
             "on_model": np.broadcast_to(on_model, (*shape, 3)),
             "alignment": jackknife(_share(self.alignment, self.aligned)),
         }
-        return pd.DataFrame(_columns(columns), index=at).reset_index()
+        return pd.DataFrame(columns(ends), index=at).reset_index()
 
     def _means(self) -> pd.DataFrame:
         at = pd.MultiIndex.from_product(
@@ -154,17 +166,17 @@ class Basis(Result):
         on_lens = ratios(self.on_lens.mean(3), self.positions)
         on_model = ratios(self.on_model.mean(2), self.positions)
         alignment = jackknife(_share(self.alignment.sum(3), self.aligned.sum(3)))
-        columns = {
+        ends = {
             "on_lens": on_lens,
             "on_model": np.broadcast_to(on_model, on_lens.shape),
             "alignment": alignment,
         }
-        return pd.DataFrame(_columns(columns), index=at).reset_index()
+        return pd.DataFrame(columns(ends), index=at).reset_index()
 
     def _fidelities(self) -> pd.DataFrame:
         at = pd.MultiIndex.from_product([self.lenses, self.layers], names=["lens", "layer"])
         ends = correlation(np.stack([self.fidelity(lens) for lens in self.lenses]))
-        return pd.DataFrame(_columns({"fidelity": ends}), index=at).reset_index()
+        return pd.DataFrame(columns({"fidelity": ends}), index=at).reset_index()
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -214,12 +226,3 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     a, b = (rankdata(each, axis=1) - (each.shape[1] + 1) / 2 for each in (x, y))
     size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
     return np.divide((a * b).sum(1), size, out=np.full_like(size, np.nan), where=size > 0)
-
-
-def _columns(ends: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return columns of a table: of each quantity [..., 3] its value and the ends of its interval."""
-    return {
-        name + end: values[..., i].ravel()
-        for name, values in ends.items()
-        for i, end in enumerate(("", "_low", "_high"))
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from interp_core.estimates import Estimate, jackknife
+from interp_core.estimates import Estimate
 from interp_core.papers.tuned_lens.basis import Basis, correlation
 from interp_core.papers.tuned_lens.evaluation import LOGIT, TUNED
 from interp_core.results import Finding
@@ -23,7 +23,7 @@ def _on(result: Basis) -> str:
 
 def _faithful(result: Basis) -> Finding:
     rows = np.flatnonzero(result.translated)
-    above = correlation(result.fidelity(TUNED))[rows, 1] > 0
+    above = result.faithful(TUNED)[rows]
     middle = {lens: correlation(result.fidelity(lens))[result.middle] for lens in (TUNED, LOGIT)}
     (tuned, *ends), logit = middle[TUNED], middle[LOGIT][0]
     return Finding.measured(
@@ -41,10 +41,7 @@ def _faithful(result: Basis) -> Finding:
 
 def _aligned(result: Basis) -> Finding:
     rows = np.flatnonzero(result.translated)
-    own = {lens: result.mean_alignment(lens, lens)[rows] for lens in (TUNED, LOGIT)}
-    same = {lens: result.mean_alignment(lens, TUNED)[rows] for lens in (TUNED, LOGIT)}
-    above = jackknife(own[TUNED] - own[LOGIT])[:, 1] > 0
-    shared = jackknife(same[TUNED] - same[LOGIT])[:, 1] > 0
+    above, shared = (result.better_aligned(basis)[rows] for basis in (LOGIT, TUNED))
     return Finding.measured(
         f"aligned_{result.params.text}",
         f"The model responds in the direction that the tuned lens says, more than the logit lens{_on(result)}",

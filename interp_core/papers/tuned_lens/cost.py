@@ -38,39 +38,24 @@ def lens(params: Params) -> float:
     return _TOKEN * len(params.prompt) / 4.5
 
 
-def evaluate_seconds(params: EvaluateParams) -> float:
+def evaluate(params: EvaluateParams) -> float:
     """Return about how long reading a text takes, of as many documents as are asked for."""
     return _READ * params.documents * (params.positions or params.context)
 
 
-def evaluate(params: EvaluateParams) -> str:
-    """Return the same in words."""
-    return _minutes(evaluate_seconds(params))
-
-
-def transfer_seconds(params: TransferParams) -> float:
+def transfer(params: TransferParams) -> float:
     """Return about how long it takes to read through every pair of layers."""
     return _READ * 10 * params.documents * (params.positions or params.context)
 
 
-def transfer(params: TransferParams) -> str:
-    """Return the same in words."""
-    return _minutes(transfer_seconds(params))
-
-
-def train_seconds(params: TrainParams) -> float:
+def train(params: TrainParams) -> float:
     """Return about how long training takes, with the writing of its text."""
     text = _WRITE * params.texts * params.context if params.corpus == OWN else 0.0
     positions = params.batch * (params.positions or params.context)
     return text + params.steps * (_STEP + _POSITION * positions)
 
 
-def train(params: TrainParams) -> str:
-    """Return the same in words."""
-    return _minutes(train_seconds(params))
-
-
-def basis_seconds(params: BasisParams) -> float:
+def basis(params: BasisParams) -> float:
     """Return about how long the bases of both lenses take, and their ablations."""
     start, stop, stride = params.layers
     layers = len(range(start, _LAYERS if stop is None else stop, stride))
@@ -79,12 +64,7 @@ def basis_seconds(params: BasisParams) -> float:
     return layers * (2 * _VECTOR * params.vectors + ablations * (_RUN * params.context + read))
 
 
-def basis(params: BasisParams) -> str:
-    """Return the same in words."""
-    return _minutes(basis_seconds(params))
-
-
-def detect_seconds(params: DetectParams) -> float:
+def detect(params: DetectParams) -> float:
     """Return about how long reading every version of every pair takes."""
     try:
         pairs = injections.load(params.pairs)
@@ -93,13 +73,3 @@ def detect_seconds(params: DetectParams) -> float:
     characters = sum(len(text) for pair in pairs for text in pair.versions.values())
     fits = FOLDS * len(READINGS) * len({pair.task for pair in pairs})
     return _PROMPT * characters / 4.5 + _FIT * fits
-
-
-def detect(params: DetectParams) -> str:
-    """Return the same in words."""
-    return _minutes(detect_seconds(params))
-
-
-def _minutes(seconds: float) -> str:
-    minutes = max(1, round(seconds / 60))
-    return f"about {minutes} minute{'s' if minutes > 1 else ''} on the default model and two cores"

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from interp_core.artifacts import NAME
-from interp_core.estimates import auc, auc_gap, placements, ratios
+from interp_core.estimates import auc, auc_gap, columns, placements, ratios
 from interp_core.papers.tuned_lens import injections
 from interp_core.papers.tuned_lens.evaluation import LOGIT, TUNED
 from interp_core.papers.tuned_lens.injections import EVERY
@@ -219,12 +219,7 @@ class Detection(Result):
             index = pd.MultiIndex.from_product(
                 [LENSES, self.layers, self.versions], names=["lens", "layer", "version"]
             )
-            columns = {
-                name + end: part.ravel()
-                for name, mean in means.items()
-                for end, part in zip(("", "_low", "_high"), np.moveaxis(mean, -1, 0), strict=True)
-            }
-            parts.append(pd.DataFrame(columns, index=index).reset_index().assign(task=task))
+            parts.append(pd.DataFrame(columns(means), index=index).reset_index().assign(task=task))
         return pd.concat(parts, ignore_index=True)
 
     @property

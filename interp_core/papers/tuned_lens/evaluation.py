@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.corpus import MANUAL, TEXTS
-from interp_core.estimates import jackknife, ratios
+from interp_core.estimates import columns, jackknife, ratios
 from interp_core.papers.tuned_lens.params import EvaluateParams
 from interp_core.papers.tuned_lens.translators import INDEX
 from interp_core.results import Provenance, Result
@@ -82,23 +82,17 @@ class Evaluation(Result):
     def tables(self) -> dict[str, pd.DataFrame]:
         """``layers``: one row per lens and layer; ``depths``: prediction depth by lens."""
         at = pd.MultiIndex.from_product([self.lenses, self.layers], names=["lens", "layer"])
-        columns: dict[str, np.ndarray] = {}
-        for name, values in (
-            ("kl", self.mean("kl")),
-            ("cross_entropy", self.mean("cross_entropy")),
-            ("bits_per_byte", self.bits_per_byte),
-            ("agreement", self.mean("agreement")),
-            ("marginal_kl", self.bias),
-        ):
-            ends = ("low", "high") if name == "kl" else (f"{name}_low", f"{name}_high")
-            for column, part in zip((name, *ends), np.moveaxis(values, -1, 0), strict=True):
-                columns[column] = part.ravel()
-        depths = ratios(self.depth, self.positions)
+        ends = {
+            "kl": self.mean("kl"),
+            "cross_entropy": self.mean("cross_entropy"),
+            "bits_per_byte": self.bits_per_byte,
+            "agreement": self.mean("agreement"),
+            "marginal_kl": self.bias,
+        }
+        depths = columns({"depth": ratios(self.depth, self.positions)})
         return {
-            "layers": pd.DataFrame(columns, index=at).reset_index(),
-            "depths": pd.DataFrame(
-                {"lens": self.lenses, **dict(zip(("depth", "low", "high"), depths.T, strict=True))}
-            ),
+            "layers": _plain(pd.DataFrame(columns(ends), index=at).reset_index(), "kl"),
+            "depths": _plain(pd.DataFrame({"lens": self.lenses, **depths}), "depth"),
         }
 
     @property
@@ -113,3 +107,8 @@ class Evaluation(Result):
             "mean_kl": dict(zip(self.lenses, map(float, kl), strict=True)),
             "lens": self.abouts[1],
         }
+
+
+def _plain(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Call the ends of the main quantity's interval ``low`` and ``high``."""
+    return frame.rename(columns={f"{name}_low": "low", f"{name}_high": "high"})

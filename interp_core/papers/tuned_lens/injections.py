@@ -16,9 +16,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from interp_core.artifacts import Artifacts
+from interp_core.artifacts import Artifacts, read_json
 from interp_core.params import MAX_CHARACTERS, ParameterError
-from interp_core.paths import SHIPPED, open_regular
+from interp_core.paths import SHIPPED
 
 FILE = "injections.json"
 """96 pairs of three tasks, written for Lensbook."""
@@ -75,19 +75,8 @@ def read(path: Path) -> str:
     Raises:
         ParameterError: When it is not such a file; the message says which record lacks what.
     """
-    try:
-        with open_regular(path, MAX_BYTES) as file:
-            content = file.read()
-    except OSError as error:
-        raise ParameterError(f"pairs: {path.name} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ParameterError(f"pairs: {path.name}: {error}") from None
-    try:
-        records = json.loads(content.decode())
-    except (ValueError, RecursionError):
-        raise ParameterError(
-            f"pairs: {path.name} is not JSON; accepted: a list of records with {', '.join(_NEEDED)}"
-        ) from None
+    accepted = f"a list of records with {', '.join(_NEEDED)}"
+    records = read_json(path, "pairs", MAX_BYTES, accepted)
     kept = [asdict(pair) for pair in parse(records)]
     return _KEPT.keep(json.dumps(kept, indent=0, ensure_ascii=False).encode())
 

@@ -110,9 +110,8 @@ def _encoded(model: LanguageModel, i: int, version: str, prompt: str) -> list[in
 def _features(log_probs: np.ndarray) -> dict[str, np.ndarray]:
     """Return what detectors see, [version, item, feature], of log probabilities [2, layer, ...]."""
     rounded = np.round(log_probs.astype(float), _DIGITS)
-    logit, tuned = (np.concatenate(np.moveaxis(each, -1, 1).swapaxes(0, 1)) for each in rounded)
-    each = {TUNED: tuned, LOGIT: logit, OUTPUT: np.moveaxis(rounded[0, -1], -1, 0)}
-    return {name: np.moveaxis(values, 0, -1) for name, values in each.items()}
+    logit, tuned = rounded.transpose(0, 2, 3, 4, 1).reshape(2, *rounded.shape[2:4], -1)
+    return {TUNED: tuned, LOGIT: logit, OUTPUT: rounded[0, -1]}
 
 
 def _read(
