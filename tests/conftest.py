@@ -19,6 +19,7 @@ for folder in HERE:
     PACKAGED[folder.name].folder.symlink_to(folder)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Give browser tests to one worker, from the start; the others take files beside it.
 
