@@ -37,6 +37,7 @@ bench: .venv-bench/.installed ## measure against PyTorch and TransformerLens
 	@.venv-bench/bin/python benchmarks/causal_tracing.py
 	@.venv-bench/bin/python benchmarks/induction_heads.py
 	@.venv-bench/bin/python benchmarks/lens_training.py
+	@.venv-bench/bin/python benchmarks/steering.py
 
 results: $(VENV)/.app ## compute again the results that ship, their digests, and the README's numbers
 	@$(PY) scripts/ship_results.py
@@ -74,4 +75,5 @@ $(VENV)/.test: tests/requirements.txt | $(VENV)/.app $(VENV)/.report
 	@echo "== creating .venv-bench"
 	@$(PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check -r benchmarks/requirements.txt -r requirements.txt -e .
+	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check --no-deps steering-vectors==0.12.2
 	@touch $@

@@ -63,6 +63,30 @@ class Artifacts(Generic[T]):
         return [file.name.removesuffix(self.suffix) for _, file in newest]
 
 
+def read_text(path: Path, kind: str, limit: int) -> str:
+    """Return the text that a reader's file holds.
+
+    Args:
+        path: Of the file.
+        kind: The parameter that it is for.
+        limit: Bytes, at most.
+
+    Raises:
+        ParameterError: When it cannot be read, is too large, or is not text in UTF-8.
+    """
+    try:
+        if path.is_file() and path.stat().st_size > limit:
+            raise ParameterError(f"{kind}: {path.name} is over {limit // 10**6} MB")
+        with open_regular(path, limit) as file:
+            return file.read().decode()
+    except OSError as error:
+        raise ParameterError(f"{kind}: {path.name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ParameterError(f"{kind}: {path.name} is not text in UTF-8") from None
+    except ValueError as error:
+        raise ParameterError(f"{kind}: {path.name} cannot be read: {error}") from None
+
+
 def read_json(path: Path, kind: str, limit: int, accepted: str) -> Any:
     """Return what a reader's JSON file holds.
 
@@ -76,16 +100,9 @@ def read_json(path: Path, kind: str, limit: int, accepted: str) -> Any:
         ParameterError: When it cannot be read, is too large, or is not JSON.
     """
     try:
-        if path.is_file() and path.stat().st_size > limit:
-            raise ParameterError(f"{kind}: {path.name} is over {limit // 10**6} MB")
-        with open_regular(path, limit) as file:
-            content = file.read()
-    except OSError as error:
-        raise ParameterError(f"{kind}: {path.name} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ParameterError(f"{kind}: {path.name} cannot be read: {error}") from None
-    try:
-        return json.loads(content.decode())
+        return json.loads(read_text(path, kind, limit))
+    except ParameterError:
+        raise
     except (ValueError, RecursionError):
         raise ParameterError(f"{kind}: {path.name} is not JSON; accepted: {accepted}") from None
 

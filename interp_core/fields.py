@@ -28,16 +28,20 @@ class When:
 
     name: str
     values: tuple[Any, ...]
+    also: When | None = None
+    """A further condition that has to be met."""
 
     def __call__(self, params: Any) -> bool:
         """Whether ``params`` meet it."""
         value = getattr(params, self.name)
-        return any(
+        met = any(
             each in value if isinstance(value, tuple) else each == value for each in self.values
         )
+        return met and (self.also is None or self.also(params))
 
     def __str__(self) -> str:
-        return f"{self.name}={' or '.join(map(str, self.values))}"
+        own = f"{self.name}={' or '.join(str(each) or 'nothing' for each in self.values)}"
+        return own if self.also is None else f"{own} and {self.also}"
 
 
 @dataclass(frozen=True)

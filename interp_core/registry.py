@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from interp_core.papers import causal_tracing, induction_heads, logit_lens, tuned_lens
+from interp_core.papers import (
+    causal_tracing,
+    induction_heads,
+    logit_lens,
+    steering,
+    tuned_lens,
+)
 from interp_core.question import Paper
 
 PAPERS: dict[str, Paper] = {
@@ -11,13 +17,7 @@ PAPERS: dict[str, Paper] = {
         logit_lens.PAPER,
         tuned_lens.PAPER,
         causal_tracing.PAPER,
-        Paper(
-            "steering",
-            "Contrastive Activation Addition",
-            "Add a direction to the residual stream, and change what the model does.",
-            "Rimsky et al. 2024",
-            "https://arxiv.org/abs/2312.06681",
-        ),
+        steering.PAPER,
         induction_heads.PAPER,
         Paper(
             "sparse-autoencoder",

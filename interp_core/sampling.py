@@ -38,10 +38,14 @@ def generate(
         kv = run.kv
         logits = run.logits[:, -1].astype(mx.float32)  # type: ignore[index]
         mx.eval(logits, [(pair.keys, pair.values) for pair in kv.values()])
-        scores = np.array(logits)
-        if temperature:
-            # Adding Gumbel noise and taking the largest draws from the softmax.
-            scores = scores / temperature + draw.gumbel(size=scores.shape)
-        out[:, step] = scores.argmax(-1)
+        out[:, step] = choose(np.array(logits), temperature, draw)
         new = mx.array(out[:, step : step + 1])
     return out
+
+
+def choose(logits: np.ndarray, temperature: float, draw: np.random.Generator) -> np.ndarray:
+    """Return an id for each row of ``logits`` [row, d_vocab]: the likeliest, or one drawn."""
+    if temperature:
+        # Adding Gumbel noise and taking the largest draws from the softmax.
+        logits = logits / temperature + draw.gumbel(size=logits.shape)
+    return logits.argmax(-1)

@@ -96,6 +96,8 @@ class Tokenizer:
         }
         bos = self._names.get("bos_token")
         self.bos_id = None if bos is None else self._backend.token_to_id(bos)
+        eos = self._names.get("eos_token")
+        self.eos_id = None if eos is None else self._backend.token_to_id(eos)
         self._special = {
             i for i, token in self._backend.get_added_tokens_decoder().items() if token.special
         }
@@ -159,8 +161,10 @@ class Tokenizer:
         decoder = self._backend.get_added_tokens_decoder()
         return {decoder[i].content: i for i in sorted(self._special)}
 
-    def chat(self, text: str) -> str:
+    def chat(self, text: str, system: str = "") -> str:
         """Return ``text`` as a user's turn in the model's chat format, up to the answer.
+
+        A ``system`` prompt, where there is one, is the turn before it.
 
         Raises:
             ValueError: When the model has no chat template, or it cannot be filled in.
@@ -172,7 +176,10 @@ class Tokenizer:
         )
         try:
             return environment.from_string(self.chat_template).render(
-                messages=[{"role": "user", "content": text}],
+                messages=[
+                    *([{"role": "system", "content": system}] if system else []),
+                    {"role": "user", "content": text},
+                ],
                 add_generation_prompt=True,
                 **self._names,
             )
@@ -199,6 +206,10 @@ class Tokenizer:
         if any(char not in table for char in piece):
             return piece
         return bytes(table[char] for char in piece).decode("utf-8", errors="backslashreplace")
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of ids together."""
+        return self._backend.decode(ids, skip_special_tokens=False)
 
     def tokens(self, ids: list[int]) -> list[Token]:
         """Return each id with its text."""

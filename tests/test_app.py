@@ -158,7 +158,7 @@ def test_first_visit_shows_shipped_results_without_a_model_or_another_host(brows
 
 def test_home_opens_the_built_paper_and_no_other(page, app):
     page.goto(app)
-    expect(page.get_by_text("Not built yet.")).to_have_count(2)
+    expect(page.get_by_text("Not built yet.")).to_have_count(1)
     page.get_by_role("link", name="Open").first.click()
     says(page, "·Paris")
     address_has(page, FIRST)

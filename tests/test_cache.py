@@ -214,10 +214,11 @@ def test_what_ships_is_found_under_its_name(paper):
 
 
 DATA = {
-    "facts.json": {"trace", "average", "edit", "scores"},
+    "facts.json": {"trace", "average", "edit", "scores", "strength"},
+    "behaviours.json": {"steer", "sweep", "strength", "geometry", "save"},
     "prompts.json": {"prompts", "scores"},
     "manual.txt.gz": {"context", "evaluate", "transfer", "basis", "train"},
-    "texts.json": {"evaluate", "transfer", "basis", "train"},
+    "texts.json": {"evaluate", "transfer", "basis", "train", "strength"},
     "lenses/index.json": {"lens", "evaluate", "transfer", "basis", "detect"},
     "injections.json": {"detect"},
 }

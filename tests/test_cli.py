@@ -260,7 +260,7 @@ def test_a_folder_runs_and_is_then_listed(run):
 
 BAD = {
     "nothing": ([], "required"),
-    "no such command": (["steering"], "invalid choice"),
+    "no such command": (["sparse-autoencoder"], "invalid choice"),
     "no such question": (["causal-tracing", "edits"], "argument QUESTION: invalid choice: 'edits'"),
     "no such flag": (
         ["logit-lens", "--colour", "red"],
@@ -319,7 +319,10 @@ BAD = {
     "link folder": (["link", f"/logit-lens?model={REFERENCE / 'olmo2'}"], "not accepted in a link"),
     "link unlisted": (["link", "model=some%2Funlisted-model"], "not accepted in a link"),
     "link absent": (["link", "model=pythia-1b"], "pythia-1b is not on this machine"),
-    "link paper": (["link", "/steering?top_k=3"], "there is no paper 'steering'"),
+    "link paper": (
+        ["link", "/sparse-autoencoder?top_k=3"],
+        "there is no paper 'sparse-autoencoder'",
+    ),
     "link key": (["link", "colour=red"], "colour: no such parameter"),
     "link value": (["link", "http://h/logit-lens?top_k=999"], "top_k: '999' is not accepted"),
     "link broken": (["link", "http://["], "Invalid IPv6 URL"),

@@ -253,7 +253,7 @@ def test_unknown_keys_list_what_is_accepted():
     [
         "http://[",
         "http://[" + "\x1b" * 5000,
-        "/steering",
+        "/sparse-autoencoder",
         "/\x1b]0;owned\x07" + "x" * 20_000,
         "model=%1b]0;owned%07" + "x" * 400,
         "/nonsense?top_k=3",

@@ -1,0 +1,171 @@
+"""Answer a prompt as the model is, and steered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import mlx.core as mx
+import numpy as np
+
+from interp_core.block import KV
+from interp_core.models.language_model import LanguageModel
+from interp_core.papers.steering.compute.intervene import Steering
+from interp_core.papers.steering.compute.make import steering
+from interp_core.papers.steering.compute.prompts import asked, check_length
+from interp_core.papers.steering.generations import Generations
+from interp_core.papers.steering.params import Params
+from interp_core.provenance import Recorder
+from interp_core.residual import ResidualStream, Site
+from interp_core.runtime import report, show
+from interp_core.sampling import choose
+
+_SHOWN = 5
+"""New tokens between two views of what is there."""
+
+
+def steer(model: LanguageModel, params: Params) -> Generations:
+    """Generate answers of all strengths as one batch. On the compute thread only.
+
+    Raises:
+        ParameterError: When a parameter does not fit the model.
+    """
+    tokenizer = model.require_tokenizer()
+    prompt = asked(tokenizer, params.prompt, params.system)
+    check_length(model, len(prompt) + params.max_tokens)
+    strengths = [0.0, params.multiplier] + [-params.multiplier] * params.opposite
+    with Recorder() as recorder:
+        by = steering(model, params, strengths)
+        runs = [params.attention == "frozen"] + [True] * params.also_frozen
+        parts: list[np.ndarray] = []
+
+        def result(latest: np.ndarray | None = None) -> Generations:
+            done = parts if latest is None else [*parts, latest]
+            ids = np.concatenate([_padded(part, params.max_tokens) for part in done])
+            return _measured(model, params, recorder, prompt, ids, runs[: len(done)], by)
+
+        for number, frozen in enumerate(runs):
+            ids = np.zeros((by.rows, 0), np.int64)
+            for ids in generate(model.stream, prompt, by, params, tokenizer.eos_id, frozen=frozen):
+                count = ids.shape[1]
+                report(
+                    "answering", number * params.max_tokens + count, len(runs) * params.max_tokens
+                )
+                if count % _SHOWN == 0:
+                    show(result(ids))
+            parts.append(ids)
+        return result()
+
+
+def _padded(ids: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(ids, ((0, 0), (0, length - ids.shape[1])), constant_values=-1)
+
+
+def generate(
+    stream: ResidualStream,
+    prompt: list[int],
+    by: Steering,
+    params: Params,
+    eos: int | None = None,
+    *,
+    frozen: bool = False,
+) -> Iterator[np.ndarray]:
+    """Yield the ids of the answers so far, [row, step], after every new token of all rows.
+
+    Args:
+        stream: What runs.
+        prompt: Ids.
+        by: What steers; one row for each of its strengths.
+        params: How many tokens, which are steered, and how they are drawn.
+        eos: The id that ends an answer; what follows it is -1.
+        frozen: Whether attention after the first steered layer keeps the pattern that the unsteered
+            model has on the same tokens.
+    """
+    draw = np.random.default_rng(params.seed)
+    start = {"after": len(prompt) - 1, "all": 0, "generated": len(prompt)}[params.scope]
+    kv: dict[int, KV] = {}
+    logits: mx.array | None = None
+    if start:
+        run = stream.run(
+            mx.array([prompt[:start]]),
+            keep_kv=True,
+            leave=slice(-1, None),
+            unembed=slice(None) if start == len(prompt) else None,
+        )
+        kv = run.kv
+        logits = None if run.logits is None else mx.tile(run.logits, (by.rows, 1, 1))
+    plain, edits = dict(kv), by.edits()
+    ids = np.zeros((by.rows, 0), np.int64)
+    new = mx.array([prompt[start:]] * by.rows)
+    ended = np.zeros(by.rows, bool)
+    while ids.shape[1] < params.max_tokens and not ended.all():
+        if logits is None:
+            held = {}
+            if frozen:
+                sites = [Site("pattern", n) for n in range(by.first + 1, stream.n_layers)]
+                beside = stream.run(new, prefix=plain, keep_kv=True, keep=sites, unembed=None)
+                plain = beside.kv
+                held = {site: _put(beside.acts[site]) for site in sites}
+            run = stream.run(
+                new, prefix=kv, edits={**edits, **held}, keep_kv=True, leave=slice(-1, None)
+            )
+            kv, logits = run.kv, run.logits
+        assert logits is not None
+        scores = logits[:, -1].astype(mx.float32)
+        mx.eval(
+            scores, [(pair.keys, pair.values) for each in (kv, plain) for pair in each.values()]
+        )
+        chosen = np.where(ended, -1, choose(np.array(scores), params.temperature, draw))
+        ids = np.concatenate([ids, chosen[:, None]], 1)
+        ended |= chosen == (-1 if eos is None else eos)
+        new, logits = mx.array(np.maximum(chosen, 0)[:, None]), None
+        yield ids
+
+
+def _put(value: mx.array):
+    return lambda _: value
+
+
+def _measured(
+    model: LanguageModel,
+    params: Params,
+    recorder: Recorder,
+    prompt: list[int],
+    ids: np.ndarray,
+    runs: list[bool],
+    by: Steering,
+) -> Generations:
+    """Return the answers with what the unsteered model makes of them."""
+    tokenizer = model.require_tokenizer()
+    texts = np.concatenate([np.tile(prompt, (len(ids), 1)), np.maximum(ids, 0)], 1)
+    layer = by.first
+    site = Site("resid_post", layer)
+    run = model.stream.run(
+        mx.array(texts[:, :-1]), keep=[site], unembed=slice(len(prompt) - 1, None)
+    )
+    logits = run.logits.astype(mx.float32)  # type: ignore[union-attr]
+    chosen = mx.take_along_axis(logits, mx.array(texts[:, len(prompt) :, None]), -1)[..., 0]
+    surprise = np.array(mx.logsumexp(logits, axis=-1) - chosen)
+    vector = by.vectors[layer][0]
+    unit = mx.array(vector / max(float(np.linalg.norm(vector)), 1e-30))
+    along = np.array((run.acts[site].astype(mx.float32) * unit).sum(-1))
+    along = np.concatenate([along, np.full((len(ids), 1), np.nan, np.float32)], 1)
+    there = ids >= 0
+    along[:, len(prompt) :][~there] = np.nan
+    spoken = [[i for i in row if i >= 0 and i != tokenizer.eos_id] for row in ids.tolist()]
+    return Generations(
+        params=params,
+        provenance=recorder.provenance(model.info, prompt, params.seed),
+        layers=np.array(sorted(by.vectors)),
+        strengths=np.tile(by.strengths, len(runs)),
+        frozen=np.repeat(runs, by.rows),
+        prompt=tuple(token.text for token in tokenizer.tokens(prompt)),
+        tokens=tuple(
+            tuple(token.text for token in tokenizer.tokens([i for i in row if i >= 0]))
+            for row in ids.tolist()
+        ),
+        texts=tuple(tokenizer.decode(row) for row in spoken),
+        ids=ids,
+        surprise=np.where(there, surprise, np.nan),
+        projection=along,
+        vector_norm=float(np.linalg.norm(vector)),
+    )
