@@ -166,7 +166,7 @@ def test_what_is_read_can_be_loaded_in_any_script_and_with_keys_left_out(tmp_pat
 def test_what_is_no_json_or_no_file_is_refused(tmp_path):
     for content in (b"\xff", b"[", b"[" * 100_000):
         (tmp_path / "a").write_bytes(content)
-        with pytest.raises(ParameterError, match="pairs: a is not (JSON|text)"):
+        with pytest.raises(ParameterError, match=r"pairs: a is not (JSON|text)"):
             injections.read(tmp_path / "a")
     for path in (tmp_path, tmp_path / "none"):
         with pytest.raises(ParameterError, match=r"^pairs: "):

@@ -6,7 +6,6 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from interp_core.papers.steering.params import BEHAVIOURS
 from interp_core.papers.steering.strength import RANDOM, SHUFFLED, SYSTEMS, Strength
 from interp_core.papers.steering.sweep import Sweep
 from interp_core.plot import (
@@ -145,10 +144,10 @@ def _curves(
 def floors(result: Strength) -> alt.LayerChart:
     """Return how far vectors of equal norm move answers: the behaviour's own, and others."""
     frame = result.frames["floors"]
-    kinds = ["this vector", *dict.fromkeys(_kind(v) for v in frame["vector"][1:])]
-    frame = frame.assign(kind=["this vector", *(_kind(v) for v in frame["vector"][1:])])
+    kinds = ["this vector", *dict.fromkeys(str(v) for v in frame["vector"][1:])]
+    frame = frame.assign(kind=["this vector", *(str(v) for v in frame["vector"][1:])])
     own = frame["kind"] == "this vector"
-    axis = alt.Axis(ticks=False, domain=False, minExtent=130)
+    axis = alt.Axis(ticks=False, domain=False, minExtent=70)
     y = alt.Y("kind:N", title=None, scale=alt.Scale(domain=kinds, padding=0.6), axis=axis)
     reach = max(
         0.02,
@@ -179,7 +178,7 @@ def floors(result: Strength) -> alt.LayerChart:
                 alt.value(theme.CATEGORIES[0]),
             ),
         ),
-        width=fit(_SIZE[0] - 60, _AXIS + 130),
+        width=fit(_SIZE[0] - 60, _AXIS + 60),
         height=40 * len(kinds),
     )
     random, shuffled = result.floor_share(RANDOM), result.floor_share(SHUFFLED)
@@ -190,11 +189,6 @@ def floors(result: Strength) -> alt.LayerChart:
         f"by {shuffled[0]:.0%}, in the mean size.",
         f"A point a vector; the bar is the 95% interval over {result.n} held-out pairs.",
     )
-
-
-def _kind(vector: str) -> str:
-    named = {str(name): words for name, words in BEHAVIOURS.items()}
-    return named.get(vector, vector)
 
 
 def costs(result: Strength) -> alt.LayerChart:
