@@ -99,10 +99,9 @@ def read_json(path: Path, kind: str, limit: int, accepted: str) -> Any:
     Raises:
         ParameterError: When it cannot be read, is too large, or is not JSON.
     """
+    text = read_text(path, kind, limit)
     try:
-        return json.loads(read_text(path, kind, limit))
-    except ParameterError:
-        raise
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise ParameterError(f"{kind}: {path.name} is not JSON; accepted: {accepted}") from None
 

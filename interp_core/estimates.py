@@ -151,6 +151,11 @@ def ratios(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.stack([value, value - half, value + half], -1)
 
 
+def means(values: np.ndarray) -> np.ndarray:
+    """Return [..., 3]: the mean of ``values`` [..., group] and its 95% t-interval."""
+    return ratios(values, np.ones(values.shape[-1]))
+
+
 def jackknife(values: np.ndarray) -> np.ndarray:
     """Return [..., 3]: a statistic and its 95% t-interval, by leaving out each of some folds.
 
@@ -263,7 +268,7 @@ def auc_gap(
         both = placements(negatives, positives, group)
         own = np.array([both[1, group == each].mean() for each in group])
         moved.append(((size - 1) * both.sum(0) - size * own) / (size - 2))
-    return ratios(moved[0] - moved[1], np.ones(len(group)))
+    return means(moved[0] - moved[1])
 
 
 def _above(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -14,7 +15,7 @@ from interp_core.models.packaged import PACKAGED
 
 CONVERTED = PACKAGED[DEFAULT].folder
 HERE = [model.folder for model in PACKAGED.values() if model.folder.exists()]
-os.environ["LENSBOOK_CACHE"] = tempfile.mkdtemp(prefix="lensbook-tests-")
+CACHE = os.environ["LENSBOOK_CACHE"] = tempfile.mkdtemp(prefix="lensbook-tests-")
 for folder in HERE:
     PACKAGED[folder.name].folder.symlink_to(folder)
 
@@ -52,7 +53,9 @@ def tiny():
 
     def load(name: str):
         if name not in loaded:
-            loaded[name] = load_model(REFERENCE / name)
+            # Remembered where all tests look, whichever cache the one that asks first has.
+            with mock.patch.dict(os.environ, {"LENSBOOK_CACHE": CACHE}):
+                loaded[name] = load_model(REFERENCE / name)
         return loaded[name]
 
     return load

@@ -28,6 +28,7 @@ from interp_core.papers.steering.compute.generate import generate
 from interp_core.papers.steering.compute.intervene import Steering, steered
 from interp_core.papers.steering.compute.prompts import Item, asked
 from interp_core.papers.steering.compute.score import Scored, score
+from interp_core.papers.steering.sweep import halves
 from interp_core.papers.steering.vectors import Card, Vectors
 from interp_core.params import ParameterError
 from interp_core.question import stored
@@ -461,7 +462,7 @@ def test_a_sweep_chooses_on_one_half_and_scores_on_the_other(longer, few):
         load_model(longer), SweepParams(pairs=pairs.read(few), multipliers=(-3, 3), layers="0:")
     )
     assert result.p.shape == (3, 3, 3)
-    first, second = result.halves
+    first, second = halves(result.n)
     row = list(result.layers).index(result.best)
     assert result.swing[:, first].mean(1).argmax() == row
     assert result.gain[0] == pytest.approx(result.swing[row, second].mean())

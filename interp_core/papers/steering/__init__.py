@@ -25,11 +25,10 @@ from interp_core.papers.steering.generations import Generations
 from interp_core.papers.steering.geometry import Geometry, GeometryParams, GeometryView
 from interp_core.papers.steering.params import (
     Params,
-    SaveParams,
     StrengthParams,
     SweepParams,
 )
-from interp_core.papers.steering.saved import Saved
+from interp_core.papers.steering.saved import Saved, SaveParams
 from interp_core.papers.steering.strength import Strength
 from interp_core.papers.steering.sweep import Sweep
 from interp_core.papers.steering.vectors import Vectors

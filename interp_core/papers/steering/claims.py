@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from interp_core.estimates import Estimate, Resample, share
+from interp_core.estimates import Estimate, Resample, means, share
 from interp_core.papers.steering.geometry import Geometry
 from interp_core.papers.steering.strength import MOST_LOSS, RANDOM, SHUFFLED, Strength
-from interp_core.papers.steering.sweep import Sweep, means
+from interp_core.papers.steering.sweep import Sweep
 from interp_core.results import Finding
 
 LEAST_SWING, MOST_SHARE = 0.1, 0.25
@@ -15,12 +15,17 @@ PEAK = (0.3, 0.6)
 """Depths between which the paper's layer sweeps peak."""
 
 
+def _about(result: Sweep | Strength | Geometry) -> str:
+    """Return what a claim begins with: the behaviour, where it is one that ships."""
+    return "" if result.params.pairs else f"{result.behaviour}: "
+
+
 def swept(result: Sweep) -> list[Finding]:
     """Return what a sweep over layers says."""
     first, last = result.multipliers[0], result.multipliers[-1]
     if not first < 0 < last:
         return []
-    about = f"{result.behaviour}: " if not result.params.pairs else ""
+    about = _about(result)
     found = [
         Finding.measured(
             "layer_swing",
@@ -55,7 +60,7 @@ def _peak(result: Sweep, about: str) -> Finding:
 
 def strengthened(result: Strength) -> list[Finding]:
     """Return what a sweep over strengths says."""
-    about = f"{result.behaviour}: " if not result.params.pairs else ""
+    about = _about(result)
     return [
         _dose(result, about),
         _monotone(result, about),
@@ -100,15 +105,15 @@ def _monotone(result: Strength, about: str) -> Finding:
 
 
 def _floor(result: Strength, about: str, kind: str, name: str, words: str) -> Finding:
-    share = result.floor_share(kind)
+    moved = result.floor_share(kind)
     draws = sum(each == kind for each in result.floors)
     return Finding.measured(
         name,
         f"{about}{words} of the same norm moves p less than a quarter as much",
         "no such floor; ours",
-        Estimate.of_ends(share, draws, "vectors"),
+        Estimate.of_ends(moved, draws, "vectors"),
         "share",
-        holds=share[2] < MOST_SHARE,
+        holds=moved[2] < MOST_SHARE,
         criterion=f"mean size of the changes over the vector's own, its interval below {MOST_SHARE:.0%}",
     )
 
@@ -148,7 +153,7 @@ def _cost(result: Strength, about: str) -> Finding:
 def located(result: Geometry) -> list[Finding]:
     """Return what the vector is of."""
     middle = len(result.layers) // 2
-    about = f"{result.behaviour}: " if not result.params.pairs else ""
+    about = _about(result)
     if result.params.protocol != "ab":
         apart = share(result.apart[middle], "pairs")
         return [

@@ -16,7 +16,6 @@ from interp_core.params import (
     Layers,
     MaybeText,
     OnModel,
-    Span,
     Text,
     param,
     parameters,
@@ -25,35 +24,43 @@ from interp_core.params import (
 Protocol = Literal["text", "ab", "last"]
 Estimator = Literal["mean", "pca", "logistic"]
 Norm = Literal["raw", "unit", "equal"]
-PROTOCOLS = {
+Scope = Literal["after", "all", "generated"]
+_PROTOCOLS = {
     "text": "answers' texts (ours)",
     "ab": "letters A and B (the paper's)",
     "last": "last token of plain texts",
 }
-ESTIMATORS = {
+_ESTIMATORS = {
     "mean": "mean difference",
     "pca": "PCA of differences",
     "logistic": "logistic regression",
 }
 _NORMS = {"raw": "as it is", "unit": "unit length", "equal": "that of all behaviours on average"}
-OPERATORS = {
+_OPERATORS = {
     "add": "add the vector",
     "remove": "remove the direction",
     "replace": "remove the direction, then add",
     "cap": "cap the projection",
 }
-SCOPES = {
+_SCOPES = {
     "after": "from the end of the instruction on",
     "all": "every token",
     "generated": "generated tokens only",
 }
-NO_FILE = When("pairs", ("",))
+NO_FILE, NO_VECTOR = When("pairs", ("",)), When("vector", ("",))
 
-Optional = Annotated[str, Field(pattern=f"^({NAME})?$")]
+Brought = Annotated[str, Field(pattern=f"^({NAME})?$")]
 """The name of what a reader brought, or nothing."""
 
 
-NO_VECTOR = When("vector", ("",))
+def _scope() -> Any:
+    words = "Steered tokens", "where the vector is added"
+    return param("after", *words, names=_SCOPES, fold=True)
+
+
+def start_of(scope: Scope, prompt: int) -> int:
+    """Return the first position that is steered, of a prompt of so many tokens and what follows it."""
+    return {"after": prompt - 1, "all": 0, "generated": prompt}[scope]
 
 
 def _behaviour(when: When) -> Any:
@@ -80,7 +87,7 @@ def _protocol(when: When | None = None) -> Any:
         "Protocol",
         "what is read: the two answers as the assistant's reply (text), the letter of each among the "
         "options A and B (ab), or the last token of either answer as plain text (last)",
-        names=PROTOCOLS,
+        names=_PROTOCOLS,
         when=when,
     )
 
@@ -90,7 +97,7 @@ def _estimator(when: When | None = None) -> Any:
         "mean",
         "Estimator",
         "of the direction; PCA and logistic regression get the mean difference's norm",
-        names=ESTIMATORS,
+        names=_ESTIMATORS,
         fold=True,
         when=when,
     )
@@ -112,7 +119,7 @@ class WithPairs(OnModel):
     """Contrast pairs, and how a vector is made from them."""
 
     behaviour: BehaviourName = _behaviour(NO_FILE)
-    pairs: Optional = _pairs()
+    pairs: Brought = _pairs()
     protocol: Protocol = _protocol()
     estimator: Estimator = _estimator()
     normalise: Norm = _normalise()
@@ -129,7 +136,7 @@ class Steered(WithPairs):
 
     estimator: Estimator = _estimator(NO_VECTOR)
     normalise: Norm = _normalise(NO_VECTOR)
-    vector: Optional = param(
+    vector: Brought = param(
         "",
         "Your vector",
         "a vector file in place of one made from pairs, as `steering save` writes it",
@@ -145,12 +152,10 @@ class Steered(WithPairs):
         "add",
         "Operator",
         "what steering does; removing a direction is the same for v and -v",
-        names=OPERATORS,
+        names=_OPERATORS,
         fold=True,
     )
-    scope: Literal["after", "all", "generated"] = param(
-        "after", "Steered tokens", "where the vector is added", names=SCOPES, fold=True
-    )
+    scope: Scope = _scope()
     unit: Literal["multiplier", "share"] = param(
         "multiplier",
         "Strength in",
@@ -196,7 +201,7 @@ class Params(Steered):
     """A prompt, answered by the model as it is and steered."""
 
     behaviour: BehaviourName = _behaviour(When("pairs", ("",), also=NO_VECTOR))
-    pairs: Optional = _pairs(NO_VECTOR)
+    pairs: Brought = _pairs(NO_VECTOR)
     protocol: Protocol = _protocol(NO_VECTOR)
     prompt: Text = param(
         "I am about to move to a new town where I know nobody. How will it go?",
@@ -246,32 +251,6 @@ class Params(Steered):
     seed: int = param(0, "Seed", "of the draws", ge=0, lt=2**32, fold=True)
 
 
-def _exported(span: Span) -> Span:
-    if span[0] == 0:
-        raise ValueError(
-            "llama.cpp cannot steer the output of block 0, so it cannot be exported; accepted: from 1 on"
-        )
-    return span
-
-
-@parameters
-class SaveParams(WithPairs):
-    """A vector of every layer, to keep and to export."""
-
-    layers: Annotated[Layers, AfterValidator(_exported)] = param(
-        (1, None, 1),
-        "Layers exported",
-        "to the GGUF control vector; from 1 on, as llama.cpp has it",
-        slider=(0, 1),
-        identity=False,
-        fold=True,
-    )
-
-
-def _documents() -> Any:
-    return param(24, "Documents", "of unrelated text for the loss", ge=2, le=24, fold=True)
-
-
 @parameters
 class SweepParams(WithPairs):
     """Every layer, steered by its own vector."""
@@ -280,9 +259,7 @@ class SweepParams(WithPairs):
     multipliers: Annotated[
         tuple[Annotated[float, Field(ge=-1000, le=1000)], ...], Field(min_length=1, max_length=12)
     ] = param((-1.0, 1.0), "Multipliers", "of the vector; 0 is always there", fold=True)
-    scope: Literal["after", "all", "generated"] = param(
-        "after", "Steered tokens", "where the vector is added", names=SCOPES, fold=True
-    )
+    scope: Scope = _scope()
 
 
 @parameters
@@ -296,5 +273,7 @@ class StrengthParams(Steered):
     draws: int = param(
         8, "Random vectors", "of equal norm, and as many of shuffled pairs", ge=2, le=64, fold=True
     )
-    documents: int = _documents()
+    documents: int = param(
+        24, "Documents", "of unrelated text for the loss", ge=2, le=24, fold=True
+    )
     seed: int = param(0, "Seed", "of the random vectors", ge=0, lt=2**32, fold=True)

@@ -8,12 +8,35 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from pydantic import AfterValidator
 
 from interp_core.papers.steering.pairs import FILE
-from interp_core.papers.steering.params import SaveParams
+from interp_core.papers.steering.params import WithPairs
 from interp_core.papers.steering.vectors import Card, Vectors
-from interp_core.params import resolve
+from interp_core.params import Layers, Span, param, parameters, resolve
 from interp_core.results import Provenance, Result
+
+
+def _exported(span: Span) -> Span:
+    if span[0] == 0:
+        raise ValueError(
+            "llama.cpp cannot steer the output of block 0, so it cannot be exported; accepted: from 1 on"
+        )
+    return span
+
+
+@parameters
+class SaveParams(WithPairs):
+    """A vector of every layer, to keep and to export."""
+
+    layers: Annotated[Layers, AfterValidator(_exported)] = param(
+        (1, None, 1),
+        "Layers exported",
+        "to the GGUF control vector; from 1 on, as llama.cpp has it",
+        slider=(0, 1),
+        identity=False,
+        fold=True,
+    )
 
 
 @dataclass(frozen=True, eq=False)

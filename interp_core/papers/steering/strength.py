@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from interp_core.corpus import TEXTS
-from interp_core.estimates import ratios
+from interp_core.estimates import means, ratios
 from interp_core.papers.steering.pairs import FILE
 from interp_core.papers.steering.params import StrengthParams
-from interp_core.papers.steering.sweep import means
+from interp_core.papers.steering.sweep import halves
 from interp_core.results import Provenance, Result
 
 RANDOM, SHUFFLED = "random", "shuffled pairs"
@@ -94,21 +94,16 @@ class Strength(Result):
         return means(np.abs(self.swings[rows].mean(1)) / max(own, 1e-12))
 
     @property
-    def halves(self) -> tuple[slice, slice]:
-        """The pairs that a strength is chosen on, and those that it is scored on."""
-        return slice(0, self.n // 2), slice(self.n // 2, None)
-
-    @property
     def chosen(self) -> int:
         """The row of the strength that does most on the first half of the pairs, at an allowed cost."""
         allowed = self.cost[:, 0] <= MOST_LOSS
-        gains = self.p[0, :, self.halves[0]].mean(1)
+        gains = self.p[0, :, halves(self.n)[0]].mean(1)
         return int(np.where(allowed, gains, -np.inf).argmax())
 
     @property
     def gain(self) -> np.ndarray:
         """[3], what the chosen strength adds on the other half, with its interval."""
-        other = self.p[0, :, self.halves[1]]
+        other = self.p[0, :, halves(self.n)[1]]
         return means(other[self.chosen] - other[self.zero])
 
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -10,15 +10,15 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from interp_core.estimates import ratios
+from interp_core.estimates import means
 from interp_core.papers.steering.pairs import FILE
 from interp_core.papers.steering.params import SweepParams
 from interp_core.results import Provenance, Result
 
 
-def means(values: np.ndarray) -> np.ndarray:
-    """Return [..., 3]: the mean of ``values`` [..., pair] and its 95% t-interval over pairs."""
-    return ratios(values, np.ones(values.shape[-1]))
+def halves(n: int) -> tuple[slice, slice]:
+    """Return the items that something is chosen on, and those that it is scored on."""
+    return slice(0, n // 2), slice(n // 2, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +43,6 @@ class Sweep(Result):
         """How many pairs there are."""
         return self.p.shape[-1]
 
-    @property
-    def halves(self) -> tuple[slice, slice]:
-        """The pairs that a layer is chosen on, and those that it is scored on."""
-        half = self.n // 2
-        return slice(0, half), slice(half, None)
-
     @cached_property
     def swing(self) -> np.ndarray:
         """[layer, pair], p at the largest multiplier less p at the least."""
@@ -57,13 +51,13 @@ class Sweep(Result):
     @property
     def best(self) -> int:
         """The layer whose steering moves the pairs of the first half most."""
-        return int(self.layers[self.swing[:, self.halves[0]].mean(1).argmax()])
+        return int(self.layers[self.swing[:, halves(self.n)[0]].mean(1).argmax()])
 
     @property
     def gain(self) -> np.ndarray:
         """[3], the swing at that layer on the other half, with its interval."""
         row = list(self.layers).index(self.best)
-        return means(self.swing[row, self.halves[1]])
+        return means(self.swing[row, halves(self.n)[1]])
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``sweep``: p(matching) by layer and multiplier; ``swing``: between the ends, by layer."""

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from pydantic import TypeAdapter
 from safetensors.numpy import load, save
 
-from interp_core.artifacts import NAME, Artifacts
-from interp_core.models import safetensors_header
+from interp_core import model_files
+from interp_core.artifacts import Artifacts
 from interp_core.models.info import ModelInfo
 from interp_core.params import ParameterError
 from interp_core.paths import open_regular
 
-VECTOR_NAME = f"^({NAME})?$"
 _TENSOR = re.compile(r"layer\.(0|[1-9][0-9]{0,3})")
-_LARGEST, _CARD = 200_000_000, 20_000
+_LARGEST = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -131,29 +129,12 @@ class Vectors:
         Raises:
             ParameterError: When they are not; the message says which model they are of.
         """
-        card = self.card
-        if (card.d_model, card.n_layers) != (info.d_model, info.n_layers):
-            raise ParameterError(
-                f"vector: it is of {card.model}, of {card.n_layers} layers and width {card.d_model}; "
-                f"{info.id} has {info.n_layers} layers and width {info.d_model}"
-            )
-        if card.model_sha256 and card.model_sha256 != info.sha256:
-            raise ParameterError(
-                f"vector: it was made on other weights ({card.model}, {card.model_sha256[:12]}) than "
-                f"those of {info.id} ({info.sha256[:12]}); accepted: a vector of this model"
-            )
+        model_files.fits(self.card, info, "vector", "made")
 
 
-def _described(opened: io.BufferedIOBase, size: int) -> tuple[Card, tuple[int, ...]]:
+def _described(opened: IO[bytes], size: int) -> tuple[Card, tuple[int, ...]]:
     """Return a vector file's card and layers, by its header alone."""
-    metadata, shapes = safetensors_header.described(opened, size)  # type: ignore[arg-type]
-    text = metadata.get("card", "")
-    if len(text) > _CARD:
-        raise ValueError(f"its card has {len(text):,} characters; accepted: {_CARD:,}")
-    try:
-        card = TypeAdapter(Card).validate_json(text)
-    except ValueError:
-        raise ValueError("it has no card that says which model it is of") from None
+    card, shapes = model_files.described(opened, size, Card)
     for name, shape in shapes.items():
         match = _TENSOR.fullmatch(name)
         if not match or int(match[1]) >= card.n_layers:
@@ -180,26 +161,19 @@ def read(path: Path) -> str:
     Raises:
         ParameterError: When it is none; the message says what is wrong.
     """
-    try:
-        with open_regular(path, _LARGEST) as file:
-            content = file.read()
-        Vectors.from_bytes(content)
-        return KEPT.keep(content)
-    except OSError as error:
-        raise ParameterError(f"vector: {path.name} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ParameterError(f"vector: {path.name}: {error}") from None
+    return model_files.brought(path, "vector", KEPT, _content)
+
+
+def _content(path: Path) -> bytes:
+    with open_regular(path, _LARGEST) as file:
+        return file.read()
+
+
+def _about(opened: IO[bytes], size: int) -> tuple[Card, str]:
+    card, _ = _described(opened, size)
+    return card, card.about
 
 
 def labelled(info_sha256: str, n_layers: int) -> dict[str, str]:
     """Return the vectors on this machine that fit a model, by name, with words for each."""
-    found = {}
-    for name in KEPT.names():
-        try:
-            with open_regular(KEPT.file(name), _LARGEST) as file:
-                card, _ = _described(file, os.fstat(file.fileno()).st_size)  # type: ignore[arg-type]
-        except (OSError, ValueError):  # damaged, or gone since
-            continue
-        if card.model_sha256 in ("", info_sha256) and card.n_layers == n_layers:
-            found[name] = card.about
-    return found
+    return model_files.labelled(KEPT, _about, info_sha256, n_layers)

@@ -6,13 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import IO
 
-from pydantic import TypeAdapter
-
-from interp_core.models import safetensors_header
+from interp_core import model_files
 
 _TENSOR = re.compile(r"translators\.(-1|0|[1-9][0-9]{0,3})\.(weight|bias)")
-_LARGEST = 10_000
-"""Characters of a card, at most."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +48,7 @@ def described(opened: IO[bytes], size: int) -> tuple[Card, str]:
     Raises:
         ValueError: When it is no such file; the message says what is wrong.
     """
-    metadata, shapes = safetensors_header.described(opened, size)
-    text = metadata.get("card", "")
-    if len(text) > _LARGEST:
-        raise ValueError(f"its card has {len(text):,} characters; accepted: {_LARGEST:,}")
-    try:
-        card = TypeAdapter(Card).validate_json(text)
-    except ValueError:
-        raise ValueError("it has no card that says which model it is of") from None
+    card, shapes = model_files.described(opened, size, Card)
     d = card.d_model
     for name, shape in shapes.items():
         match = _TENSOR.fullmatch(name)

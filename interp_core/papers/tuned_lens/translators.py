@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load, save
 
-from interp_core import torch_files
+from interp_core import model_files, torch_files
 from interp_core.artifacts import NAME, Artifacts
 from interp_core.models.info import ModelInfo
 from interp_core.papers.tuned_lens import cards
@@ -95,17 +94,7 @@ class Translators:
         Raises:
             ParameterError: When it is not; the message says which model it is of.
         """
-        card = self.card
-        if (card.d_model, card.n_layers) != (info.d_model, info.n_layers):
-            raise ParameterError(
-                f"lens: it is of {card.model}, of {card.n_layers} layers and width {card.d_model}; "
-                f"{info.id} has {info.n_layers} layers and width {info.d_model}"
-            )
-        if card.model_sha256 and card.model_sha256 != info.sha256:
-            raise ParameterError(
-                f"lens: it was trained on other weights ({card.model}, {card.model_sha256[:12]}) than "
-                f"those of {info.id} ({info.sha256[:12]}); accepted: a lens of this model"
-            )
+        model_files.fits(self.card, info, "lens", "trained")
 
 
 def _gathered(card: Card, tensors: dict[str, np.ndarray]) -> Translators:
@@ -148,17 +137,14 @@ def read(path: Path) -> str:
     Raises:
         ParameterError: When it is neither; the message says what is wrong.
     """
-    try:
-        if path.is_dir():
-            return KEPT.keep(published(path).to_bytes())
-        with open_regular(path, _LARGEST) as file:
-            content = file.read()
-        Translators.from_bytes(content)
-        return KEPT.keep(content)
-    except OSError as error:
-        raise ParameterError(f"lens: {path.name} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ParameterError(f"lens: {path.name}: {error}") from None
+    return model_files.brought(path, "lens", KEPT, _content)
+
+
+def _content(path: Path) -> bytes:
+    if path.is_dir():
+        return published(path).to_bytes()
+    with open_regular(path, _LARGEST) as file:
+        return file.read()
 
 
 def published(folder: Path) -> Translators:
@@ -248,13 +234,4 @@ def labelled(info_sha256: str, n_layers: int) -> dict[str, str]:
         info_sha256: The model's digest.
         n_layers: The model's layers; 0 where they are not known, and then no lens fits.
     """
-    found = {}
-    for name in KEPT.names():
-        try:
-            with open_regular(KEPT.file(name), _LARGEST) as file:
-                card, about = cards.described(file, os.fstat(file.fileno()).st_size)
-        except (OSError, ValueError):  # damaged, or gone since
-            continue
-        if card.model_sha256 in ("", info_sha256) and card.n_layers == n_layers:
-            found[name] = about
-    return found
+    return model_files.labelled(KEPT, cards.described, info_sha256, n_layers)

@@ -9,11 +9,11 @@ import numpy as np
 
 from interp_core.block import KV
 from interp_core.models.language_model import LanguageModel
-from interp_core.papers.steering.compute.intervene import Steering
+from interp_core.papers.steering.compute.intervene import Steering, held
 from interp_core.papers.steering.compute.make import steering
 from interp_core.papers.steering.compute.prompts import asked, check_length
 from interp_core.papers.steering.generations import Generations
-from interp_core.papers.steering.params import Params
+from interp_core.papers.steering.params import Params, start_of
 from interp_core.provenance import Recorder
 from interp_core.residual import ResidualStream, Site
 from interp_core.runtime import report, show
@@ -81,7 +81,7 @@ def generate(
             model has on the same tokens.
     """
     draw = np.random.default_rng(params.seed)
-    start = {"after": len(prompt) - 1, "all": 0, "generated": len(prompt)}[params.scope]
+    start = start_of(params.scope, len(prompt))
     kv: dict[int, KV] = {}
     logits: mx.array | None = None
     if start:
@@ -99,14 +99,14 @@ def generate(
     ended = np.zeros(by.rows, bool)
     while ids.shape[1] < params.max_tokens and not ended.all():
         if logits is None:
-            held = {}
+            patterns = {}
             if frozen:
                 sites = [Site("pattern", n) for n in range(by.first + 1, stream.n_layers)]
                 beside = stream.run(new, prefix=plain, keep_kv=True, keep=sites, unembed=None)
                 plain = beside.kv
-                held = {site: _put(beside.acts[site]) for site in sites}
+                patterns = {site: held(beside.acts[site]) for site in sites}
             run = stream.run(
-                new, prefix=kv, edits={**edits, **held}, keep_kv=True, leave=slice(-1, None)
+                new, prefix=kv, edits={**edits, **patterns}, keep_kv=True, leave=slice(-1, None)
             )
             kv, logits = run.kv, run.logits
         assert logits is not None
@@ -119,10 +119,6 @@ def generate(
         ended |= chosen == (-1 if eos is None else eos)
         new, logits = mx.array(np.maximum(chosen, 0)[:, None]), None
         yield ids
-
-
-def _put(value: mx.array):
-    return lambda _: value
 
 
 def _measured(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from interp_core.residual import Edit, Site
+from interp_core.block import KV
+from interp_core.residual import Edit, ResidualStream, Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,32 @@ class Steering:
             for layer, vector in self.vectors.items()
         }
 
+    def resume(
+        self,
+        stream: ResidualStream,
+        resid: mx.array,
+        prefix: Mapping[int, KV],
+        held: Mapping[Site, Edit] | None = None,
+    ) -> mx.array:
+        """Return what leaves the last block when each row steers the same texts.
+
+        Args:
+            stream: What runs.
+            resid: [text, pos, d_model] after the first steered block, unsteered.
+            prefix: Keys and values of what is before.
+            held: Further edits, of blocks after it.
+
+        Returns:
+            [row * text, pos, d_model], rows first.
+        """
+        edits = self.edits(len(resid))
+        wide = mx.tile(resid, (self.rows, 1, 1))
+        x = edits.pop(Site("resid_post", self.first))(wide)
+        after = {**edits, **(held or {})}
+        start = self.first + 1
+        run = stream.run(resid=x, start=start, prefix=prefix, edits=after, unembed=None)
+        return run.resid
+
     def _edit(self, vector: np.ndarray, copies: int) -> Edit:
         wide = np.broadcast_to(vector, (self.rows, vector.shape[-1]))
         v = np.repeat(wide, copies, 0)[:, None].astype(np.float32)
@@ -50,6 +77,11 @@ class Steering:
             return mx.where(mx.array(c == 0), x, steered(x, v, c, self.operator))
 
         return edit
+
+
+def held(value: mx.array) -> Edit:
+    """Return the edit that puts ``value`` in place of whatever is there."""
+    return lambda _: value
 
 
 def steered(x: mx.array, v: np.ndarray, c: np.ndarray, operator: str) -> mx.array:

@@ -15,13 +15,12 @@ from interp_core.papers.steering.compute.extract import activations, direction
 from interp_core.papers.steering.compute.intervene import Steering
 from interp_core.papers.steering.params import (
     Params,
-    SaveParams,
     Steered,
     WithPairs,
     layer_of,
     weight_of,
 )
-from interp_core.papers.steering.saved import Saved
+from interp_core.papers.steering.saved import Saved, SaveParams
 from interp_core.papers.steering.vectors import KEPT, Card, Vectors
 from interp_core.params import ParameterError
 from interp_core.provenance import Recorder

@@ -14,8 +14,9 @@ import numpy as np
 from interp_core import readout
 from interp_core.block import KV
 from interp_core.models.language_model import LanguageModel
-from interp_core.papers.steering.compute.intervene import Steering
+from interp_core.papers.steering.compute.intervene import Steering, held
 from interp_core.papers.steering.compute.prompts import Item, check_length
+from interp_core.papers.steering.params import Scope, start_of
 from interp_core.residual import Edit, Site
 
 _ROWS = 64
@@ -34,12 +35,12 @@ class Scored:
     """
 
     def __init__(
-        self, model: LanguageModel, item: Item, layers: Collection[int], scope: str = "after"
+        self, model: LanguageModel, item: Item, layers: Collection[int], scope: Scope = "after"
     ) -> None:
         longest = max(len(answer) for answer in item.answers)
         check_length(model, len(item.prompt) + longest)
         self.stream, self.answers = model.stream, item.answers
-        start = {"after": len(item.prompt) - 1, "all": 0, "generated": len(item.prompt)}[scope]
+        start = start_of(scope, len(item.prompt))
         self.prefix: dict[int, KV] = {}
         self.first: np.ndarray | None = None
         if start:
@@ -52,7 +53,7 @@ class Scored:
                 self.first = at - readout.log_normaliser(logits)[0]
         # What is fed: an answer's last token only would say what comes after it.
         self.skipped = len(item.prompt) - start if self.first is None else 1
-        self.length = max(longest + self.skipped - 1 if self.first is None else longest - 1, 0)
+        self.length = longest - 1 + (self.skipped if self.first is None else 0)
         fed = np.zeros((len(item.answers), max(self.length, 1)), np.int32)
         for row, answer in enumerate(item.answers):
             ids = [*item.prompt[start:], *answer[:-1]]
@@ -88,15 +89,9 @@ class Scored:
         if self.first is not None:
             out += self.first
         if self.length:
-            edits = steering.edits(count)
-            wide = mx.tile(self.resid[layer], (steering.rows, 1, 1))
-            x = edits.pop(Site("resid_post", layer))(wide)
-            if frozen:
-                edits |= self._patterns(layer, steering.rows)
-            run = self.stream.run(
-                resid=x, start=layer + 1, prefix=self.prefix, edits=edits, unembed=None
-            )
-            out += self._likelihoods(run.resid, steering.rows)
+            patterns = self._patterns(layer, steering.rows) if frozen else None
+            resid = steering.resume(self.stream, self.resid[layer], self.prefix, patterns)
+            out += self._likelihoods(resid, steering.rows)
         return out / totals
 
     def _patterns(self, layer: int, rows: int) -> dict[Site, Edit]:
@@ -105,12 +100,7 @@ class Scored:
         run = self.stream.run(
             resid=self.resid[layer], start=layer + 1, prefix=self.prefix, keep=sites, unembed=None
         )
-
-        def held(pattern: mx.array) -> Edit:
-            wide = mx.tile(pattern, (rows, 1, 1, 1))
-            return lambda _: wide
-
-        return {site: held(run.acts[site]) for site in sites}
+        return {site: held(mx.tile(run.acts[site], (rows, 1, 1, 1))) for site in sites}
 
     def _likelihoods(self, resid: mx.array, rows: int) -> np.ndarray:
         """Return the answers' summed log-likelihoods of residuals [row * answer, pos, d_model]."""

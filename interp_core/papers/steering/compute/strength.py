@@ -20,7 +20,6 @@ from interp_core.papers.steering.compute.score import Scored, score
 from interp_core.papers.steering.params import StrengthParams, layer_of
 from interp_core.papers.steering.strength import RANDOM, SHUFFLED, Strength
 from interp_core.provenance import Recorder
-from interp_core.residual import Site
 from interp_core.runtime import report, stage
 
 _CONTEXT = 96
@@ -66,7 +65,7 @@ def strength(model: LanguageModel, params: StrengthParams) -> Strength:
         with stage("reading unrelated text", 2, 4):
             loss, sizes = _losses(model, by, params.documents)
         with stage("answering facts", 3, 4):
-            right = _right(model, by, layer)
+            right = _right(model, by)
     norms = vectors_of(model, params).card.resid_norm
     return Strength(
         params=params,
@@ -124,29 +123,26 @@ def _losses(model: LanguageModel, by: Steering, documents: int) -> tuple[np.ndar
         report("reading unrelated text", done, len(texts))
         ids = [*front, *tokenizer.encode(text, bos=False)[:length]]
         kv = stream.run(mx.array([front]), keep_kv=True, unembed=None).kv if front else {}
-        edits = by.edits()
         first = stream.run(
             mx.array([ids[len(front) : -1]]), prefix=kv, stop=by.first + 1, unembed=None
         )
-        wide = mx.tile(first.resid, (by.rows, 1, 1))
-        x = edits.pop(Site("resid_post", by.first))(wide)
-        run = stream.run(resid=x, start=by.first + 1, prefix=kv, edits=edits, unembed=None)
+        resid = by.resume(stream, first.resid, kv)
         skip = 0 if front else 1
         targets = np.array(ids[len(front) + 1 :], np.int64)[skip:]
-        rows = run.resid[:, skip:].reshape(-1, stream.d_model)
+        rows = resid[:, skip:].reshape(-1, stream.d_model)
         lost = readout.surprisal(stream.unembed, rows, np.tile(targets, by.rows))
         losses.append(lost.reshape(by.rows, -1).sum(1))
         sizes.append(len(targets))
     return np.stack(losses, -1), np.array(sizes)
 
 
-def _right(model: LanguageModel, by: Steering, layer: int) -> np.ndarray:
+def _right(model: LanguageModel, by: Steering) -> np.ndarray:
     """Return whether the right answer to each fact is the likeliest of four, [strength, fact]."""
     items = list(_questions(model))[:_FACTS]
     found = []
     for done, each in enumerate(items):
         report("answering facts", done, len(items))
-        one = Scored(model, each, [layer])
+        one = Scored(model, each, [by.first])
         found.append(one.read(by).argmax(1) == 0)
     return np.stack(found, -1)
 
