@@ -122,7 +122,7 @@ def sentence(result: Generations) -> str:
     )
     broken = [name for name, broken in zip(result.names, result.broken, strict=True) if broken]
     if broken:
-        said += f" **At this strength the model breaks** ({'; '.join(broken)}): try less."
+        said += f" At this strength the model breaks ({'; '.join(broken)}): try less."
     if result.params.operator == "remove":
         said += " Removing a direction is the same for v and -v."
     return said

@@ -41,7 +41,7 @@ def components(result: Geometry, layer: int | None = None) -> alt.ConcatChart | 
     row = list(result.layers).index(layer)
     r = {name: values[row, 0] for name, values in result.correlations().items()}
     return figure(
-        beside(panels, columns, color="independent").resolve_scale(shape="independent"),
+        beside(panels, columns).resolve_scale(color="independent", shape="independent"),
         f"Answers in the stream after block {layer}: {result.behaviour}",
         f"The first component correlates by {r['behaviour']:.2f} with the behaviour and by {r['letter']:.2f} with the "
         "letter.",
@@ -190,7 +190,7 @@ def sentence(result: Geometry) -> str:
     if result.params.protocol == "ab":
         value, low, high = result.letter_cosine()[middle]
         verdict = (
-            "**This vector is a letter vector**: it turns round with the letter that matches"
+            "This vector is a letter vector: it turns round with the letter that matches"
             if result.is_letter
             else "The vector keeps its direction whichever letter matches"
         )
@@ -235,6 +235,6 @@ def norms(result: Saved) -> alt.Chart:
 def kept(result: Saved) -> str:
     """Return what was made, and where it is."""
     return (
-        f"A vector of {result.card.behaviour} from {result.card.pairs} pairs, one direction a layer, kept as `{result.vector}`. "
-        "Its file (safetensors) and a control vector for llama.cpp (GGUF) are among the downloads."
+        f"A vector of {result.card.behaviour} from {result.card.pairs} pairs, one direction a layer, called `{result.vector}` on "
+        "the machine that made it. Its file (safetensors) and a control vector for llama.cpp (GGUF) are among the downloads."
     )
