@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 
 import mlx.core as mx
 import numpy as np
 
+from interp_core.block import KV
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.steering.compute.prompts import check_length, read_at
 from interp_core.papers.steering.pairs import Pair
@@ -32,16 +34,33 @@ def activations(
     n_layers, d = model.info.n_layers, model.info.d_model
     means = np.empty((len(texts), n_layers, d), np.float32)
     norms, read = np.zeros(n_layers), 0
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i][0]))
+    front, prefix = _front(model.stream, texts)
+    rest = [(ids[front:], start - front) for ids, start in texts]
+    order = sorted(range(len(rest)), key=lambda i: len(rest[i][0]))
     done = 0
-    for batch in _batches(order, [len(ids) for ids, _ in texts]):
+    for batch in _batches(order, [len(ids) for ids, _ in rest]):
         report("reading answers", done, len(texts))
-        mean, norm = _read(model.stream, [texts[i] for i in batch])
+        mean, norm = _read(model.stream, [rest[i] for i in batch], prefix)
         means[batch] = mean
         norms += norm
-        read += sum(len(texts[i][0]) - texts[i][1] for i in batch)
+        read += sum(len(rest[i][0]) - rest[i][1] for i in batch)
         done += len(batch)
     return means.reshape(len(pairs), 2, n_layers, d), norms / read
+
+
+def _front(
+    stream: ResidualStream, texts: list[tuple[list[int], int]]
+) -> tuple[int, dict[int, KV]]:
+    """Return how many tokens all texts begin with, none of them read, and their keys and values.
+
+    Those are a chat template's own, as a rule: a system prompt that is there once for all.
+    """
+    alike = os.path.commonprefix([ids for ids, _ in texts])
+    shared = min(len(alike), *(start for _, start in texts))
+    if not shared:
+        return 0, {}
+    run = stream.run(mx.array([alike[:shared]]), keep_kv=True, unembed=None)
+    return shared, run.kv
 
 
 def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:
@@ -55,7 +74,7 @@ def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:
 
 
 def _read(
-    stream: ResidualStream, texts: list[tuple[list[int], int]]
+    stream: ResidualStream, texts: list[tuple[list[int], int]], prefix: Mapping[int, KV]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return means over the tokens read, [text, layer, d_model], and norms summed over all, [layer].
 
@@ -68,7 +87,7 @@ def _read(
         tokens[row, : len(ids)] = ids
         read[row, start : len(ids)] = 1
     sites = [Site("resid_post", layer) for layer in range(stream.n_layers)]
-    run = stream.run(mx.array(tokens), keep=sites, unembed=None)
+    run = stream.run(mx.array(tokens), prefix=prefix, keep=sites, unembed=None)
     weight = mx.array(read / read.sum(1, keepdims=True))[:, None]
     mask = mx.array(read)
     means, norms = [], []
