@@ -38,6 +38,7 @@ bench: .venv-bench/.installed ## measure against PyTorch and TransformerLens
 	@.venv-bench/bin/python benchmarks/induction_heads.py
 	@.venv-bench/bin/python benchmarks/lens_training.py
 	@.venv-bench/bin/python benchmarks/steering.py
+	@.venv-bench/bin/python benchmarks/sae_training.py
 
 results: $(VENV)/.app ## compute again the results that ship, their digests, and the README's numbers
 	@$(PY) scripts/ship_results.py

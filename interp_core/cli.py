@@ -21,7 +21,7 @@ from interp_core.models.packaged import PACKAGED
 from interp_core.params import ParameterError
 from interp_core.query import from_texts
 from interp_core.question import Paper, Question, attach, obtain, question_of, stored
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 from interp_core.results import Result
 from interp_core.runtime import submit
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _with_question(words: list[str]) -> list[str]:
     """Return the words with the first question's name put in where a paper's stands alone."""
-    paper = BUILT.get(words[0]) if words else None
+    paper = PAPERS.get(words[0]) if words else None
     alone = not words[1:2] or (words[1].startswith("-") and words[1] not in ("-h", "--help"))
     return words if paper is None or not alone else [words[0], paper.questions[0].name, *words[1:]]
 
@@ -77,7 +77,7 @@ def _refuse(parser: _Parser, options: argparse.Namespace, unknown: list[str]) ->
 def _parser() -> _Parser:
     parser = _Parser(prog="python -m interp_core", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="PAPER|link|models|doctor")
-    for paper in BUILT.values():
+    for paper in PAPERS.values():
         about = f"{paper.claim} ({paper.reference})"
         command = commands.add_parser(paper.name, help=about, description=about)
         questions = command.add_subparsers(required=True, metavar="QUESTION")

@@ -12,7 +12,7 @@ from interp_core.models import catalogue
 from interp_core.params import ParameterError
 from interp_core.query import VIEW, from_texts, split_link
 from interp_core.question import Paper, Question
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 
 DEFAULT_PAPER = "logit-lens"
 
@@ -29,15 +29,15 @@ def parse(link: str) -> tuple[Any, Any]:
     """
     path, query = split_link(link)
     name = path.strip("/") if path else DEFAULT_PAPER
-    if name not in BUILT:
+    if name not in PAPERS:
         raise ParameterError(
-            f"link: there is no paper {quoted(name)}; accepted: {', '.join(BUILT)}"
+            f"link: there is no paper {quoted(name)}; accepted: {', '.join(PAPERS)}"
         )
     try:
         given = parse_qs(query, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError as error:
         raise ParameterError(f"link: {quoted(query)} is not accepted; {error}") from None
-    return read(BUILT[name], given)
+    return read(PAPERS[name], given)
 
 
 def read(paper: Paper, given: dict[str, list[str]]) -> tuple[Any, Any]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar
+from typing import IO, Any, Generic, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
-from interp_core.artifacts import Artifacts
+from interp_core.artifacts import Artifacts, digest
 from interp_core.models import safetensors_header
 from interp_core.models.info import ModelInfo
 from interp_core.params import ParameterError
-from interp_core.paths import open_regular
+from interp_core.paths import SHIPPED, open_regular
 
 _LARGEST = 10_000
 """Characters of a card, at most."""
@@ -36,10 +39,11 @@ class OfModel(Protocol):
 
     @property
     def n_layers(self) -> int:
-        """Its layers."""
+        """Its layers; 0, as its width, where the file does not say."""
 
 
 C = TypeVar("C", bound=OfModel)
+T = TypeVar("T")
 
 
 def described(opened: IO[bytes], size: int, kind: type[C]) -> tuple[C, dict[str, tuple[int, ...]]]:
@@ -70,7 +74,8 @@ def fits(card: OfModel, info: ModelInfo, name: str, made: str) -> None:
     Raises:
         ParameterError: When it is not; the message says which model it is of.
     """
-    if (card.d_model, card.n_layers) != (info.d_model, info.n_layers):
+    sizes = card.d_model, card.n_layers
+    if any(sizes) and sizes != (info.d_model, info.n_layers):
         raise ParameterError(
             f"{name}: it is of {card.model}, of {card.n_layers} layers and width {card.d_model}; "
             f"{info.id} has {info.n_layers} layers and width {info.d_model}"
@@ -125,6 +130,52 @@ def labelled(
                 card, words = about(file, os.fstat(file.fileno()).st_size)
         except (OSError, ValueError):  # damaged, or gone since
             continue
-        if card.model_sha256 in ("", model_sha256) and card.n_layers == n_layers:
+        if card.model_sha256 in ("", model_sha256) and card.n_layers in (0, n_layers) and n_layers:
             found[name] = words
     return found
+
+
+@dataclass(frozen=True)
+class Shelf(Generic[T]):
+    """What ships of one kind, beside what is kept of it on this machine."""
+
+    folder: str
+    """Of the data that ship; its ``index.json`` has, by a model's digest, files and their digests."""
+    kept: Artifacts[T]
+
+    @property
+    def index(self) -> dict[str, dict[str, dict[str, str]]]:
+        """By a model's digest, and the name that it ships under: ``file`` and ``name``, its digest."""
+        found: dict[str, dict[str, dict[str, str]]] = json.loads(
+            (SHIPPED / self.folder / "index.json").read_text()
+        )
+        return found
+
+    def of(self, model_sha256: str, name: str) -> T | None:
+        """Return what ships under that name for a model, or None."""
+        entry = self.index.get(model_sha256, {}).get(name)
+        return None if entry is None else _parsed(self, entry["file"])
+
+    def load(self, name: str) -> T:
+        """Return what has that digest, whether it ships or is kept on this machine.
+
+        Raises:
+            ParameterError: When it is neither.
+        """
+        for entries in self.index.values():
+            for entry in entries.values():
+                if entry["name"] == name:
+                    return _parsed(self, entry["file"])
+        return self.kept.load(name)
+
+    def ship(self, model_sha256: str, name: str, file: str, content: bytes) -> None:
+        """Place a content among the data that ship, and write it into the index."""
+        folder, entries = SHIPPED / self.folder, self.index
+        (folder / file).write_bytes(content)
+        entries.setdefault(model_sha256, {})[name] = {"file": file, "name": digest(content)}
+        (folder / "index.json").write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
+
+
+@lru_cache(maxsize=8)
+def _parsed(shelf: Shelf[T], file: str) -> T:
+    return shelf.kept.parse((SHIPPED / shelf.folder / file).read_bytes())

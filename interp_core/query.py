@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -21,6 +22,15 @@ def link(params: Any) -> str:
     query = to_query(params)
     base = type(params).base
     return f"{base}{'&' if '?' in base else '?'}{query}" if query else base
+
+
+def command(params: Any) -> str:
+    """Return what asks for the result of ``params`` on the command line, behind its name."""
+    path, query = split_link(type(params).base)
+    words = [path.strip("/"), query.removeprefix("question=")]
+    for name, value in changed(params).items():
+        words += [f"--{name.replace('_', '-')}", *([value] if isinstance(value, str) else value)]
+    return " ".join(shlex.quote(word) for word in words if word)
 
 
 def to_query(params: Any) -> str:

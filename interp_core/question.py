@@ -100,8 +100,7 @@ class Paper:
     claim: str
     reference: str
     url: str
-    questions: tuple[Question, ...] = ()
-    """None for a paper that is announced."""
+    questions: tuple[Question, ...]
     method: str = ""
     """The method in a few lines of Markdown, and where ours departs from it."""
     presets: Mapping[str, Any] = field(default_factory=dict)
@@ -117,11 +116,6 @@ class Paper:
             question.params.base = f"/{self.name}" + ("" if first else f"?question={question.name}")
             question.result.paper, question.result.question = self.name, question.name
             question.result.figures, question.result.claims = question.figures, question.claims
-
-    @property
-    def built(self) -> bool:
-        """Whether it can be asked anything yet."""
-        return bool(self.questions)
 
     @property
     def stem(self) -> str:
@@ -238,8 +232,8 @@ def obtain(model: LanguageModel | None, params: Any, *, fresh: bool = False) -> 
 
 
 def like(params: Any, asked: Any) -> Any:
-    """Return ``params`` asked of the same model and through the same lens as ``asked``."""
-    shared = [n for n in ("model", "lens") if hasattr(params, n) and hasattr(asked, n)]
+    """Return ``params`` asked of the same model, and through the same lens or dictionary, as ``asked``."""
+    shared = [n for n in ("model", "lens", "sae") if hasattr(params, n) and hasattr(asked, n)]
     return dataclasses.replace(params, **{name: getattr(asked, name) for name in shared})
 
 

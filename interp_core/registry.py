@@ -6,6 +6,7 @@ from interp_core.papers import (
     causal_tracing,
     induction_heads,
     logit_lens,
+    sparse_autoencoder,
     steering,
     tuned_lens,
 )
@@ -19,15 +20,6 @@ PAPERS: dict[str, Paper] = {
         causal_tracing.PAPER,
         steering.PAPER,
         induction_heads.PAPER,
-        Paper(
-            "sparse-autoencoder",
-            "Towards Monosemanticity",
-            "Decompose activations into features that mean one thing.",
-            "Bricken et al. 2023",
-            "https://transformer-circuits.pub/2023/monosemantic-features/",
-        ),
+        sparse_autoencoder.PAPER,
     )
 }
-"""Those without questions are announced, and not built yet."""
-
-BUILT: dict[str, Paper] = {name: paper for name, paper in PAPERS.items() if paper.built}

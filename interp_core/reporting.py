@@ -24,7 +24,7 @@ from interp_core import exports
 from interp_core.fields import fields_of
 from interp_core.plot import theme
 from interp_core.question import Question, stored
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 from interp_core.results import Finding, Result
 
 DEFAULT_APP_URL = "http://localhost:8501"
@@ -79,7 +79,7 @@ def findings(items: Iterable[Finding]) -> Markdown:
 
 def paper(name: str) -> Markdown:
     """A whole page of a paper as it ships: method, and each question's answer, figures and claims."""
-    about = BUILT[name]
+    about = PAPERS[name]
     parts = [f"{about.claim} [{about.reference}]({about.url})", about.method]
     for question in about.questions:
         result = stored(question.params())

@@ -33,7 +33,7 @@ _log = logging.getLogger("lensbook")
 LIMIT = int(os.environ.get("LENSBOOK_STORE_BYTES", 1 << 30))
 """How many bytes are kept of what can be computed again; the least recently used go first."""
 
-_KEPT = ("results", "moments", "texts", "copying", "training", "digests")
+_KEPT = ("results", "moments", "texts", "copying", "training", "digests", "activations")
 """Folders of the cache that the limit is over; models and sets of facts are their owner's."""
 
 _IN_USE = 3600

@@ -25,7 +25,7 @@ import numpy as np
 
 from interp_core.archive import jsonable
 from interp_core.question import stored
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 from interp_core.results import Result
 
 FILE = Path(__file__).parents[1] / "tests" / "digests.json"
@@ -116,7 +116,7 @@ def unpacked() -> Iterator[None]:
 def shipped() -> dict[str, dict[str, Any]]:
     """Return the digests of every result that ships, by its link."""
     with unpacked():
-        every = [stored(params) for paper in BUILT.values() for params in paper.shipped]
+        every = [stored(params) for paper in PAPERS.values() for params in paper.shipped]
         return {result.link: of_result(result) for result in every}
 
 

@@ -7,12 +7,9 @@ or, where it is one of biases alone, as that.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 
-from interp_core.artifacts import digest
-from interp_core.papers.tuned_lens.translators import INDEX, KEPT, SHIPS, SHIPS_BIAS, Translators
-from interp_core.paths import SHIPPED
+from interp_core.papers.tuned_lens.translators import KEPT, SHELF, SHIPS, SHIPS_BIAS, Translators
 
 
 def place(lens: Translators) -> tuple[str, str]:
@@ -39,12 +36,7 @@ def main() -> None:
         kind, file = place(lens)
     except ValueError as error:
         parser.error(str(error))
-    content = lens.to_bytes()
-    (SHIPPED / "lenses" / file).write_bytes(content)
-    index = SHIPPED / INDEX
-    entries = json.loads(index.read_text())
-    entries.setdefault(lens.card.model_sha256, {})[kind] = {"file": file, "name": digest(content)}
-    index.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
+    SHELF.ship(lens.card.model_sha256, kind, file, lens.to_bytes())
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ from interp_core.params import OnModel
 from interp_core.paths import SHIPPED
 from interp_core.query import link
 from interp_core.question import obtain
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 
 
 def asked() -> dict[str, list[Any]]:
     """Return the parameters of every result that ships, by model."""
     found: dict[str, list[Any]] = {}
-    for params in (params for paper in BUILT.values() for params in paper.shipped):
+    for params in (params for paper in PAPERS.values() for params in paper.shipped):
         name = params.model if isinstance(params, OnModel) else catalogue.DEFAULT
         found.setdefault(name, []).append(params)
     return found

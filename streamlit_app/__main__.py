@@ -23,10 +23,10 @@ def _load() -> None:
     try:
         import tokens
 
-        from interp_core.registry import BUILT
+        from interp_core.registry import PAPERS
     finally:
         gc.enable()
-    question = next(iter(BUILT.values())).questions[0]
+    question = next(iter(PAPERS.values())).questions[0]
     tokens.of(question, question.params())
 
 

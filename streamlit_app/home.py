@@ -11,7 +11,7 @@ from model import pick
 
 from interp_core import exports
 from interp_core.question import Paper, stored
-from interp_core.registry import BUILT, PAPERS
+from interp_core.registry import PAPERS
 
 _INTRODUCTION = (
     "Six papers of mechanistic interpretability, reproduced on your own model. Every view is a "
@@ -35,7 +35,7 @@ _STYLE = (
 @st.cache_resource(show_spinner=False)
 def _first(name: str, mode: exports.Mode) -> tuple[bytes, str] | None:
     """Return what a paper's first question shows of its shipped result: main figure and answer."""
-    question = BUILT[name].questions[0]
+    question = PAPERS[name].questions[0]
     result = stored(question.params())
     if result is None:
         return None
@@ -46,20 +46,19 @@ def _first(name: str, mode: exports.Mode) -> tuple[bytes, str] | None:
 
 
 def draw(pages: dict[str, Any]) -> None:
-    """Draw the first page; ``pages`` are those of the papers that are built."""
+    """Draw the first page; ``pages`` are those of the papers."""
     st.html(_STYLE)
     st.markdown("## Lensbook")
     st.markdown(_INTRODUCTION)
     st.session_state["page"] = "home"
     pick("", fresh=False)
-    places = _cards(list(BUILT.values()), pages)
-    _cards([paper for paper in PAPERS.values() if not paper.built], pages)
+    places = _cards(list(PAPERS.values()), pages)
     st.markdown(_BEGIN)
     for name, place in places.items():  # last: all else is there while they are drawn
         shown = _first(name, figure.mode())
         if shown is not None:
             with place.container(key=f"first-{name}"):
-                st.image(shown[0], width="stretch", alt=f"The main figure of {BUILT[name].title}")
+                st.image(shown[0], width="stretch", alt=f"The main figure of {PAPERS[name].title}")
                 st.markdown(shown[1])
 
 
@@ -71,9 +70,6 @@ def _cards(papers: list[Paper], pages: dict[str, Any]) -> dict[str, Any]:
             with column.container(border=True, height="stretch"):
                 st.markdown(f"#### {paper.title}")
                 st.markdown(f"{paper.claim} [{paper.reference}]({paper.url})")
-                if paper.name not in pages:
-                    st.caption("Not built yet.")
-                    continue
                 places[paper.name] = st.empty()
                 st.page_link(
                     pages[paper.name],

@@ -22,8 +22,8 @@ PAGE_SCRIPT = f"""
 import sys
 sys.path.insert(0, {str(ROOT / "streamlit_app")!r})
 import page
-from interp_core.registry import BUILT
-page.draw(BUILT["token-norms"])
+from interp_core.registry import PAPERS
+page.draw(PAPERS["token-norms"])
 """
 
 
@@ -37,7 +37,7 @@ def token_norms():
     patch.setattr(papers, "token_norms", module, raising=False)
     paper = eval(LINE[1].strip().rstrip(","), {"token_norms": module})
     patch.setitem(registry.PAPERS, paper.name, paper)
-    patch.setitem(registry.BUILT, paper.name, paper)
+    patch.setitem(registry.PAPERS, paper.name, paper)
     yield module
     patch.undo()
 

@@ -20,18 +20,18 @@ from interp_core.papers.induction_heads import Params as HeadsParams
 from interp_core.papers.induction_heads import TrainingParams
 from interp_core.papers.logit_lens import Params, PromptsParams
 from interp_core.question import stored
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 from interp_core.results import Result
 from interp_core.runtime import Cancelled, Job, enqueue, report, show
 
 APP = Path(__file__).parents[1] / "streamlit_app"
-TRACING = BUILT["causal-tracing"]
+TRACING = PAPERS["causal-tracing"]
 SCRIPT = """
 import sys
 sys.path.insert(0, {folder!r})
 import page
-from interp_core.registry import BUILT
-page.draw(BUILT[{paper!r}])
+from interp_core.registry import PAPERS
+page.draw(PAPERS[{paper!r}])
 """
 ASKED = Params(prompt="A prompt that nobody asked before")
 

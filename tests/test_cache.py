@@ -26,13 +26,13 @@ from interp_core.papers.logit_lens import Params
 from interp_core.params import ParameterError
 from interp_core.paths import SHIPPED, cache_dir
 from interp_core.question import stored
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 from interp_core.results import Result
 from interp_core.runtime import on_compute_thread
 
 QUESTIONS = {
     (paper.name, question.name): question
-    for paper in BUILT.values()
+    for paper in PAPERS.values()
     for question in paper.questions
 }
 CAT, DOG = Params(prompt="the cat", top_k=2), Params(prompt="the dog", top_k=2)
@@ -194,7 +194,7 @@ def test_every_array_has_its_axes(name):
     assert {field for field in fields if hints[field] is np.ndarray} <= kind.axes().keys() <= fields
 
 
-@pytest.mark.parametrize("paper", BUILT.values(), ids=lambda paper: paper.name)
+@pytest.mark.parametrize("paper", PAPERS.values(), ids=lambda paper: paper.name)
 def test_what_ships_is_found_under_its_name(paper):
     for params in paper.shipped:
         found = stored(params)
@@ -213,14 +213,28 @@ def test_what_ships_is_found_under_its_name(paper):
 # Data
 
 
+_LENS, _SAE = "tuned-lens", "sparse-autoencoder"
+_READ = {"feature", "features", "evaluate", "steer", "train", "transformer"}
 DATA = {
-    "facts.json": {"trace", "average", "edit", "scores", "strength"},
-    "behaviours.json": {"steer", "sweep", "strength", "geometry", "save"},
-    "prompts.json": {"prompts", "scores"},
-    "manual.txt.gz": {"context", "evaluate", "transfer", "basis", "train"},
-    "texts.json": {"evaluate", "transfer", "basis", "train", "strength"},
-    "lenses/index.json": {"lens", "evaluate", "transfer", "basis", "detect"},
-    "injections.json": {"detect"},
+    "facts.json": {
+        "causal-tracing": {"trace", "average", "edit", "scores"},
+        "steering": {"strength"},
+    },
+    "behaviours.json": {"steering": {"steer", "sweep", "strength", "geometry", "save"}},
+    "prompts.json": {"logit-lens": {"prompts"}, "causal-tracing": {"scores"}},
+    "manual.txt.gz": {
+        "induction-heads": {"context"},
+        _LENS: {"evaluate", "transfer", "basis", "train"},
+        _SAE: _READ,
+    },
+    "texts.json": {
+        _LENS: {"evaluate", "transfer", "basis", "train"},
+        "steering": {"strength"},
+        _SAE: _READ,
+    },
+    "lenses/index.json": {_LENS: {"lens", "evaluate", "transfer", "basis", "detect"}},
+    "dictionaries/index.json": {_SAE: {"text", "feature", "features", "evaluate", "steer"}},
+    "injections.json": {_LENS: {"detect"}},
 }
 
 
@@ -241,14 +255,17 @@ def other_data(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", DATA)
 def test_keys_hold_the_data_that_results_rest_on(name, other_data):
-    def keys() -> dict[str, str]:
-        asked = QUESTIONS.values()
-        return {each.name: store.key(each.result, each.params(), "model") for each in asked}
+    def keys() -> dict[tuple[str, str], str]:
+        return {
+            asked: store.key(each.result, each.params(), "model")
+            for asked, each in QUESTIONS.items()
+        }
 
     before = keys()
     other_data(name)
     after = keys()
-    assert {asked for asked in before if after[asked] != before[asked]} == DATA[name]
+    expected = {(paper, each) for paper, questions in DATA[name].items() for each in questions}
+    assert {asked for asked in before if after[asked] != before[asked]} == expected
 
 
 def test_results_on_other_data_are_not_served_under_any_name(other_data):

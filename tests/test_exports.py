@@ -17,7 +17,7 @@ from interp_core.models import catalogue
 from interp_core.papers import causal_tracing, induction_heads, logit_lens
 from interp_core.plot import font
 from interp_core.question import question_of, stored
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -81,7 +81,7 @@ def test_a_table_of_numbers_stays_as_it_is():
     assert exports.csv(frame[:0]).decode() == "a,b,c\r\n"
 
 
-ASKED = [question.params() for paper in BUILT.values() for question in paper.questions]
+ASKED = [question.params() for paper in PAPERS.values() for question in paper.questions]
 CHANGED = [
     logit_lens.Params(prompt='a "b"\n{c}', layers=(3, 9, 2), watch=(" a",), bos=False),
     logit_lens.PromptsParams(skip_first=2, model="gpt2"),

@@ -31,9 +31,9 @@ from interp_core.params import (
     reads,
 )
 from interp_core.question import kept_by, question_of, read_by, stored
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 
-QUESTIONS = [question for paper in BUILT.values() for question in paper.questions]
+QUESTIONS = [question for paper in PAPERS.values() for question in paper.questions]
 by_name = pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
 
 

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from interp_core import links
 from interp_core.query import changed
 from interp_core.question import question_of
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 from interp_core.runtime import Job
 
 APP = REFERENCE.parents[1] / "streamlit_app"
@@ -22,8 +22,8 @@ SCRIPT = f"""
 import sys
 sys.path.insert(0, {str(APP)!r})
 import page
-from interp_core.registry import BUILT
-page.draw(BUILT[{{paper!r}}])
+from interp_core.registry import PAPERS
+page.draw(PAPERS[{{paper!r}}])
 """
 sys.path.insert(0, str(APP))
 
@@ -55,7 +55,7 @@ def opens(paper: str, query: dict[str, Any]) -> AppTest:
 
 
 def place(app: AppTest, paper: str) -> address.Place:
-    return app.session_state[address._name(BUILT[paper])]
+    return app.session_state[address._name(PAPERS[paper])]
 
 
 def shows(app: AppTest, paper: str) -> Any:
@@ -228,4 +228,4 @@ def test_a_link_that_is_not_accepted_is_said_in_one_line(paper, query, said):
     (warning,) = app.warning
     text = warning.value.replace("\\", "")
     assert said in text and text.isprintable()
-    assert shows(app, paper) == BUILT[paper].questions[0].params()
+    assert shows(app, paper) == PAPERS[paper].questions[0].params()

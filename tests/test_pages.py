@@ -15,18 +15,18 @@ from interp_core.fields import Parameter, fields_of
 from interp_core.params import ParameterError, reads
 from interp_core.query import changed, link
 from interp_core.question import stored
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 
 APP = Path(__file__).parents[1] / "streamlit_app"
 SCRIPT = """
 import sys
 sys.path.insert(0, {folder!r})
 import page
-from interp_core.registry import BUILT
-page.draw(BUILT[{paper!r}])
+from interp_core.registry import PAPERS
+page.draw(PAPERS[{paper!r}])
 """
 QUESTIONS = [
-    (paper.name, question.name) for paper in BUILT.values() for question in paper.questions
+    (paper.name, question.name) for paper in PAPERS.values() for question in paper.questions
 ]
 KNOWN_TO_CRASH = [
     "/causal-tracing?samples=21",
@@ -97,10 +97,10 @@ def vars_of(params: object) -> dict[str, object]:
 
 @pytest.mark.parametrize(("paper", "question"), QUESTIONS)
 def test_it_opens_at_its_defaults_with_what_ships(paper, question):
-    first = BUILT[paper].questions[0].name == question
+    first = PAPERS[paper].questions[0].name == question
     page = opened(paper, {} if first else {"question": [question]})
     assert not page.exception and not page.warning and not page.error
-    asked = BUILT[paper][question]
+    asked = PAPERS[paper][question]
     claims = any("Findings" in each.value for each in page.markdown)
     assert claims == bool(asked.claims or asked.evidence), "no heading over nothing"
 
@@ -108,7 +108,7 @@ def test_it_opens_at_its_defaults_with_what_ships(paper, question):
 @pytest.mark.parametrize("largest", [False, True], ids=["smallest", "largest"])
 @pytest.mark.parametrize(("paper", "question"), QUESTIONS)
 def test_it_opens_at_the_ends_of_its_parameters(paper, question, largest):
-    params = at_ends(BUILT[paper][question], largest)
+    params = at_ends(PAPERS[paper][question], largest)
     page = opened(paper, query_of(params))
     assert not page.exception and not page.warning
     address = {key: page.query_params[key] for key in page.query_params}
@@ -119,7 +119,7 @@ def test_it_opens_at_the_ends_of_its_parameters(paper, question, largest):
 @pytest.mark.parametrize(("paper", "question"), QUESTIONS)
 def test_its_link_gives_its_parameters_back(paper, question):
     for largest in (False, True):
-        params = at_ends(BUILT[paper][question], largest)
+        params = at_ends(PAPERS[paper][question], largest)
         assert links.parse(link(params))[0] == params
 
 
@@ -133,7 +133,7 @@ def test_links_that_once_ended_in_an_exception_open(address):
 
 def test_a_figure_is_drawn_once_for_all_readers(app_module):
     figure = app_module("figure")
-    question = BUILT["induction-heads"].questions[0]
+    question = PAPERS["induction-heads"].questions[0]
     result, (grid, *_) = stored(question.params()), question.figures
     figure._made.cache_clear()
     one, again = (
@@ -157,7 +157,7 @@ def test_a_page_is_drawn_for_the_width_that_the_browser_told():
     assert "hconcat" in specs[0] and "hconcat" not in specs[1]
     tables = [len(page.table) for page in pages.values()]
     assert tables == [1, 0], "claims are a list where six columns have no room"
-    claim = stored(BUILT["causal-tracing"].questions[0].params()).findings[0]
+    claim = stored(PAPERS["causal-tracing"].questions[0].params()).findings[0]
     said = [each.value.replace("\\", "") for each in pages[400].caption]
     assert sum(claim.shown.split(" [")[0] in text and "Criterion" in text for text in said) == 1
 

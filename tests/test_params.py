@@ -16,7 +16,7 @@ from interp_core.papers.logit_lens.params import LensView
 from interp_core.params import MAX_CHARACTERS, ParameterError, resolve, show_span
 from interp_core.query import from_texts, link, to_query
 from interp_core.question import question_of
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 
 TEXTS = [
     "The Eiffel Tower is located in the city of",
@@ -253,7 +253,6 @@ def test_unknown_keys_list_what_is_accepted():
     [
         "http://[",
         "http://[" + "\x1b" * 5000,
-        "/sparse-autoencoder",
         "/\x1b]0;owned\x07" + "x" * 20_000,
         "model=%1b]0;owned%07" + "x" * 400,
         "/nonsense?top_k=3",
@@ -307,7 +306,7 @@ def test_parameters_are_values():
 
 
 def test_every_field_of_every_question_is_described():
-    for paper in BUILT.values():
+    for paper in PAPERS.values():
         for question in paper.questions:
             described = fields_of(question.params)
             assert list(described) == [field.name for field in dataclasses.fields(question.params)]

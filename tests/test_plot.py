@@ -17,11 +17,11 @@ from interp_core import exports
 from interp_core.papers.logit_lens import PRESETS, figures_grid
 from interp_core.plot import columns, font, formed, room, theme
 from interp_core.question import stored
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 
 PLOT = Path(theme.__file__).parent
 FIGURES = [*PLOT.glob("*.py"), *PLOT.parent.glob("papers/*/figures*.py")]
-QUESTIONS = [question for paper in BUILT.values() for question in paper.questions]
+QUESTIONS = [question for paper in PAPERS.values() for question in paper.questions]
 TEXTS = ("·Madrid", "iiiiiii", "WWWWWWW", "Жук", "ναός")
 
 

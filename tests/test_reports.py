@@ -20,7 +20,7 @@ from interp_core import cli, exports, links
 from interp_core.papers.logit_lens import PRESETS
 from interp_core.plot import font
 from interp_core.question import stored
-from interp_core.registry import BUILT
+from interp_core.registry import PAPERS
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "reports"
@@ -200,7 +200,7 @@ def test_commands_of_a_page_are_commands(page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name == "papers"], ids=str)
 def test_a_page_is_named_as_its_paper(page):
-    assert page.stem in {paper.stem for paper in BUILT.values()}
+    assert page.stem in {paper.stem for paper in PAPERS.values()}
     assert (ROOT / "interp_core" / "papers" / page.stem).exists()
 
 

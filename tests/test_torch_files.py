@@ -80,6 +80,19 @@ def write(path, content, storages, root="archive", compression=zipfile.ZIP_STORE
     return path
 
 
+def save(path, tensors):
+    """Write a state dict of arrays, float32 or int64, as PyTorch does."""
+    storages, content = [], collections.OrderedDict()
+    for n, (name, value) in enumerate(tensors.items()):
+        whole = value.dtype.kind == "i"
+        data = np.array(value, np.int64 if whole else np.float32, order="C")
+        storage = _Storage("LongStorage" if whole else "FloatStorage", str(n), data.ravel())
+        strides = tuple(step // data.itemsize for step in data.strides)
+        content[name] = _Tensor(storage, 0, value.shape, strides)
+        storages.append(storage)
+    return write(path, content, storages)
+
+
 def test_tensors_are_read_as_they_lie_in_their_storages(tmp_path, torch_names):
     whole = _Storage("FloatStorage", "0", np.arange(12, dtype=np.float32))
     half = _Storage("HalfStorage", "1", np.array([1.5, -2], np.float16))

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from interp_core.models.bundled import BUNDLED
 from interp_core.models.info import ModelInfo
 from interp_core.models.packaged import DEFAULT, PACKAGED
 from interp_core.paths import SHIPPED, alone, cache_dir
@@ -70,6 +71,7 @@ def models() -> dict[str, KnownModel]:
         model.id: KnownModel(model.id, model.source, f"{model.megabytes} MB")
         for model in PACKAGED.values()
     }
+    listed |= {name: KnownModel(name, *about) for name, about in BUNDLED.items()}
     listed |= {known.id: known for known in shipped}
     listed |= {name: KnownModel(name, hub, size) for name, (hub, size) in _HUB.items()}
     return listed | _loaded_here()

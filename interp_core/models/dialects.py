@@ -49,13 +49,20 @@ def _logits(model: nn.Module, embedding: nn.Embedding, hidden: mx.array) -> mx.a
     return head(hidden)
 
 
+class _ReluMLP(gpt2.MLP):
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.c_proj(nn.relu(self.c_fc(x)))
+
+
 class _Gpt2(gpt2.Model):
-    """Reads weights with and without the ``transformer.`` prefix, any MLP width, an untied head."""
+    """Reads weights with and without the ``transformer.`` prefix, any MLP width, ReLU, an untied head."""
 
     def __init__(self, args: gpt2.ModelArgs, config: Gpt2) -> None:
         super().__init__(args)
         width = config.n_inner or 4 * args.n_embd
         for layer in self.model.h:
+            if config.activation_function == "relu":
+                layer.mlp = _ReluMLP(args)
             layer.mlp.c_fc = nn.Linear(args.n_embd, width)
             layer.mlp.c_proj = nn.Linear(width, args.n_embd)
         _untie(self, config)

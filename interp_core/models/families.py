@@ -41,7 +41,7 @@ class Gpt2(Config):
     tie_word_embeddings: bool = True
     n_inner: Width | None = None
     layer_norm_epsilon: Epsilon = 1e-5
-    activation_function: TanhGelu = "gelu_new"
+    activation_function: TanhGelu | Literal["relu"] = "gelu_new"
     scale_attn_weights: Literal[True] = True
 
     @override

@@ -10,7 +10,8 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 from safetensors import SafetensorError
 
-from interp_core.models import catalogue, checkpoint, fingerprint, gguf, packaged
+from interp_core.models import bundled, catalogue, checkpoint, fingerprint, gguf, packaged
+from interp_core.models.bundled import BUNDLED
 from interp_core.models.catalogue import DEFAULT, KnownModel
 from interp_core.models.config import Config
 from interp_core.models.language_model import LanguageModel, ModelInfo
@@ -62,6 +63,8 @@ def _locate(name: str) -> tuple[Path, KnownModel | None]:
     known = catalogue.find(name)
     if known is not None and known.id in PACKAGED:
         return packaged.fetch(PACKAGED[known.id]), known
+    if known is not None and known.id in BUNDLED:
+        return bundled.folder(known.id), known
     path = Path(known.source if known else name).expanduser()
     if path.is_dir():
         return path.resolve(), known
@@ -81,6 +84,8 @@ def local_folder(model: KnownModel) -> Path | None:
     if model.id in PACKAGED:
         folder = PACKAGED[model.id].folder
         return folder if folder.exists() else None
+    if model.id in BUNDLED:
+        return bundled.folder(model.id)
     if (path := Path(model.source)).is_dir():
         return path
     if not _HUB_ID.fullmatch(model.source):

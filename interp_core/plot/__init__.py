@@ -5,6 +5,7 @@ from interp_core.plot.bands import lines, loss_curves, values_axis
 from interp_core.plot.heads import PICK, head_cells, shown_layers
 from interp_core.plot.heatmap import MAP, heat, rows_axis
 from interp_core.plot.legends import below, gradient, legend, strokes
+from interp_core.plot.passages import Passage, passages
 from interp_core.plot.room import across, fit, holds, narrow
 from interp_core.plot.scatters import scatter, side_labels
 from interp_core.plot.titles import beside, ends, figure, layered, points, small, tip, top_of
@@ -13,6 +14,7 @@ from interp_core.plot.tokens import formed, label, shown, spaced
 __all__ = [
     "MAP",
     "PICK",
+    "Passage",
     "across",
     "below",
     "beside",
@@ -32,6 +34,7 @@ __all__ = [
     "lines",
     "loss_curves",
     "narrow",
+    "passages",
     "points",
     "rank_axis",
     "rows_axis",

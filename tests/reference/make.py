@@ -156,6 +156,7 @@ VARIANTS = {
     "gpt2": ("gpt2", GPT2 | dict(n_layer=3)),
     "gpt2_bare": ("gpt2", GPT2 | dict(n_inner=None)),
     "gpt2_untied": ("gpt2", GPT2 | UNTIED),
+    "gpt2_relu": ("gpt2", GPT2 | UNTIED | dict(activation_function="relu")),
     "gpt_neox": ("gpt_neox", NEOX | DEEP | rope(10000, partial_rotary_factor=0.25)),
     "gpt_neox_scaled": (
         "gpt_neox",

@@ -42,7 +42,7 @@ _OPERATORS = {
     "replace": "remove the direction, then add",
     "cap": "cap the projection",
 }
-_SCOPES = {
+SCOPES = {
     "after": "from the end of the instruction on",
     "all": "every token",
     "generated": "generated tokens only",
@@ -53,9 +53,10 @@ Brought = Annotated[str, Field(pattern=f"^({NAME})?$")]
 """The name of what a reader brought, or nothing."""
 
 
-def _scope() -> Any:
+def scope_of(default: Scope = "after") -> Any:
+    """Declare which tokens are steered."""
     words = "Steered tokens", "where the vector is added"
-    return param("after", *words, names=_SCOPES, fold=True)
+    return param(default, *words, names=SCOPES, fold=True)
 
 
 def start_of(scope: Scope, prompt: int) -> int:
@@ -155,7 +156,7 @@ class Steered(WithPairs):
         names=_OPERATORS,
         fold=True,
     )
-    scope: Scope = _scope()
+    scope: Scope = scope_of()
     unit: Literal["multiplier", "share"] = param(
         "multiplier",
         "Strength in",
@@ -259,7 +260,7 @@ class SweepParams(WithPairs):
     multipliers: Annotated[
         tuple[Annotated[float, Field(ge=-1000, le=1000)], ...], Field(min_length=1, max_length=12)
     ] = param((-1.0, 1.0), "Multipliers", "of the vector; 0 is always there", fold=True)
-    scope: Scope = _scope()
+    scope: Scope = scope_of()
 
 
 @parameters

@@ -118,8 +118,8 @@ class TransferParams(OnText):
 
 
 @parameters
-class TrainParams(OnModel):
-    """How a lens is trained; the defaults are those of the lens that ships."""
+class TrainingText(OnModel):
+    """Text that something is trained on."""
 
     corpus: CorpusName = param(
         OWN,
@@ -147,6 +147,14 @@ class TrainParams(OnModel):
         le=1,
         fold=True,
     )
+    context: int = param(256, "Context", "tokens of a text", ge=8, le=8192, fold=True)
+    seed: int = param(0, "Seed", "of texts, order and draws", ge=0, lt=2**32, fold=True)
+
+
+@parameters
+class TrainParams(TrainingText):
+    """How a lens is trained; the defaults are those of the lens that ships."""
+
     steps: int = param(400, "Training steps", "in all", slider=(10, 1000, 10), ge=1, le=100_000)
     layers: Layers = param(
         (0, None, 1),
@@ -197,7 +205,6 @@ class TrainParams(OnModel):
         fold=True,
     )
     batch: int = param(2, "Texts a step", "windows of the corpus", ge=1, le=1024, fold=True)
-    context: int = param(256, "Context", "tokens of a text", ge=8, le=8192, fold=True)
     positions: int | None = param(
         128,
         "Positions of a text",
@@ -216,7 +223,6 @@ class TrainParams(OnModel):
         placeholder="all",
         fold=True,
     )
-    seed: int = param(0, "Seed", "of texts, order and draws", ge=0, lt=2**32, fold=True)
     resume: bool = param(
         True, "Resume", "from a checkpoint in the cache", identity=False, control=False
     )

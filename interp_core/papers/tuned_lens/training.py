@@ -84,7 +84,7 @@ class Training(Result):
     def attachments(self) -> dict[str, bytes]:
         """``lens.safetensors``, where this machine has it: what the training made."""
         try:
-            return {"lens.safetensors": translators.kept(self.lens).to_bytes()}
+            return {"lens.safetensors": translators.SHELF.load(self.lens).to_bytes()}
         except ParameterError:
             return {}
 

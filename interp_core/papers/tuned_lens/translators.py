@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,19 @@ from safetensors.numpy import load, save
 
 from interp_core import model_files, torch_files
 from interp_core.artifacts import NAME, Artifacts
+from interp_core.model_files import Shelf
 from interp_core.models.info import ModelInfo
 from interp_core.papers.tuned_lens import cards
 from interp_core.papers.tuned_lens.cards import Card
 from interp_core.params import ParameterError
-from interp_core.paths import SHIPPED, open_regular
+from interp_core.paths import open_regular
 
 SHIPS, SHIPS_BIAS = "shipped", "shipped-bias"
 LENS_NAME = f"^({SHIPS}|{SHIPS_BIAS}|{NAME})$"
 """The pattern of what a parameter may call a lens."""
 
 INDEX = "lenses/index.json"
-"""What ships: by a model's digest, its lenses' files and their digests."""
+"""What ships, whose digest is part of what is read through it."""
 _LARGEST = 1 << 31
 
 
@@ -184,6 +184,9 @@ def _whole(config: dict[str, Any], name: str) -> int:
     return value
 
 
+SHELF = Shelf("lenses", KEPT)
+
+
 def load_lens(name: str, info: ModelInfo) -> Translators:
     """Return a lens of a model: one that ships, or one that was read or trained on this machine.
 
@@ -191,8 +194,8 @@ def load_lens(name: str, info: ModelInfo) -> Translators:
         ParameterError: When there is none of that name, or it is of another model.
     """
     if name not in (SHIPS, SHIPS_BIAS):
-        lens = kept(name)
-    elif (found := shipped(name, info)) is not None:
+        lens = SHELF.load(name)
+    elif (found := SHELF.of(info.sha256, name)) is not None:
         lens = found
     else:
         raise ParameterError(
@@ -201,30 +204,6 @@ def load_lens(name: str, info: ModelInfo) -> Translators:
         )
     lens.fits(info)
     return lens
-
-
-def kept(name: str) -> Translators:
-    """Return the lens of a digest, whether it ships or was read or trained on this machine.
-
-    Raises:
-        ParameterError: When it is neither.
-    """
-    for lenses in json.loads((SHIPPED / INDEX).read_text()).values():
-        for entry in lenses.values():
-            if entry["name"] == name:
-                return _shipped(entry["file"])
-    return KEPT.load(name)
-
-
-def shipped(name: str, info: ModelInfo) -> Translators | None:
-    """Return the lens of that name that ships for a model, or None."""
-    entry = json.loads((SHIPPED / INDEX).read_text()).get(info.sha256, {}).get(name)
-    return None if entry is None else _shipped(entry["file"])
-
-
-@cache
-def _shipped(file: str) -> Translators:
-    return Translators.from_bytes((SHIPPED / "lenses" / file).read_bytes())
 
 
 def labelled(info_sha256: str, n_layers: int) -> dict[str, str]:

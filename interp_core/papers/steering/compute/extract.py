@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 import mlx.core as mx
@@ -48,18 +47,17 @@ def activations(
     return means.reshape(len(pairs), 2, n_layers, d), norms / read
 
 
-def _front(
-    stream: ResidualStream, texts: list[tuple[list[int], int]]
-) -> tuple[int, dict[int, KV]]:
+def _front(stream: ResidualStream, texts: list[tuple[list[int], int]]) -> tuple[int, dict[int, KV]]:
     """Return how many tokens all texts begin with, none of them read, and their keys and values.
 
     Those are a chat template's own, as a rule: a system prompt that is there once for all.
     """
-    alike = os.path.commonprefix([ids for ids, _ in texts])
-    shared = min(len(alike), *(start for _, start in texts))
+    least, most = min(ids for ids, _ in texts), max(ids for ids, _ in texts)
+    alike = [a == b for a, b in zip(least, most, strict=False)]
+    shared = min([*alike, False].index(False), *(start for _, start in texts))
     if not shared:
         return 0, {}
-    run = stream.run(mx.array([alike[:shared]]), keep_kv=True, unembed=None)
+    run = stream.run(mx.array([least[:shared]]), keep_kv=True, unembed=None)
     return shared, run.kv
 
 

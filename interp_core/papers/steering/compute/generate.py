@@ -2,25 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 import mlx.core as mx
 import numpy as np
 
 from interp_core.block import KV
 from interp_core.models.language_model import LanguageModel
-from interp_core.papers.steering.compute.intervene import Steering, held
+from interp_core.papers.steering.compute.intervene import held
 from interp_core.papers.steering.compute.make import steering
 from interp_core.papers.steering.compute.prompts import asked, check_length
 from interp_core.papers.steering.generations import Generations
-from interp_core.papers.steering.params import Params, start_of
+from interp_core.papers.steering.params import Params, Scope, start_of
 from interp_core.provenance import Recorder
-from interp_core.residual import ResidualStream, Site
+from interp_core.residual import Edit, ResidualStream, Site
 from interp_core.runtime import report, show
 from interp_core.sampling import choose
 
-_SHOWN = 5
+SHOWN = 5
 """New tokens between two views of what is there."""
+
+G = TypeVar("G", bound=Generations)
+
+
+class Drawn(Protocol):
+    """How answers are drawn."""
+
+    @property
+    def scope(self) -> Scope:
+        """Which tokens are steered."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Of an answer, at most."""
+
+    @property
+    def temperature(self) -> float:
+        """0 takes the likeliest token."""
+
+    @property
+    def seed(self) -> int:
+        """Of the draws."""
+
+
+class Steers(Protocol):
+    """What steers a batch of answers."""
+
+    @property
+    def rows(self) -> int:
+        """How many strengths there are."""
+
+    @property
+    def first(self) -> int:
+        """The first layer that is steered."""
+
+    @property
+    def strengths(self) -> np.ndarray:
+        """One a row, [row]; 0 leaves it as it is."""
+
+    @property
+    def vectors(self) -> Mapping[int, np.ndarray]:
+        """By layer, [row or 1, d_model], directions of the residual stream."""
+
+    def edits(self) -> dict[Site, Edit]:
+        """Return what is put in place of sites' values [row, pos, ...]."""
 
 
 def steer(model: LanguageModel, params: Params) -> Generations:
@@ -40,8 +86,10 @@ def steer(model: LanguageModel, params: Params) -> Generations:
 
         def result(latest: np.ndarray | None = None) -> Generations:
             done = parts if latest is None else [*parts, latest]
-            ids = np.concatenate([_padded(part, params.max_tokens) for part in done])
-            return _measured(model, params, recorder, prompt, ids, runs[: len(done)], by)
+            ids = np.concatenate([padded(part, params.max_tokens) for part in done])
+            return measured(
+                Generations, model, params, recorder, prompt, ids, runs[: len(done)], by
+            )
 
         for number, frozen in enumerate(runs):
             ids = np.zeros((by.rows, 0), np.int64)
@@ -50,21 +98,22 @@ def steer(model: LanguageModel, params: Params) -> Generations:
                 report(
                     "answering", number * params.max_tokens + count, len(runs) * params.max_tokens
                 )
-                if count % _SHOWN == 0:
+                if count % SHOWN == 0:
                     show(result(ids))
             parts.append(ids)
         return result()
 
 
-def _padded(ids: np.ndarray, length: int) -> np.ndarray:
+def padded(ids: np.ndarray, length: int) -> np.ndarray:
+    """Return ids [row, step] with -1 behind them, up to a length."""
     return np.pad(ids, ((0, 0), (0, length - ids.shape[1])), constant_values=-1)
 
 
 def generate(
     stream: ResidualStream,
     prompt: list[int],
-    by: Steering,
-    params: Params,
+    by: Steers,
+    params: Drawn,
     eos: int | None = None,
     *,
     frozen: bool = False,
@@ -121,16 +170,30 @@ def generate(
         yield ids
 
 
-def _measured(
+def measured(
+    kind: type[G],
     model: LanguageModel,
-    params: Params,
+    params: Any,
     recorder: Recorder,
     prompt: list[int],
     ids: np.ndarray,
     runs: list[bool],
-    by: Steering,
-) -> Generations:
-    """Return the answers with what the unsteered model makes of them."""
+    by: Steers,
+    **more: Any,
+) -> G:
+    """Return the answers with what the unsteered model makes of them.
+
+    Args:
+        kind: Of result.
+        model: As it is.
+        params: What was asked.
+        recorder: Of the computation.
+        prompt: Ids.
+        ids: [row, step] of the answers, -1 after their ends.
+        runs: Whether attention was frozen, of each part of the rows.
+        by: What steered.
+        more: Further fields of the result.
+    """
     tokenizer = model.require_tokenizer()
     texts = np.concatenate([np.tile(prompt, (len(ids), 1)), np.maximum(ids, 0)], 1)
     layer = by.first
@@ -148,7 +211,7 @@ def _measured(
     there = ids >= 0
     along[:, len(prompt) :][~there] = np.nan
     spoken = [[i for i in row if i >= 0 and i != tokenizer.eos_id] for row in ids.tolist()]
-    return Generations(
+    return kind(
         params=params,
         provenance=recorder.provenance(model.info, prompt, params.seed),
         layers=np.array(sorted(by.vectors)),
@@ -164,4 +227,5 @@ def _measured(
         surprise=np.where(there, surprise, np.nan),
         projection=along,
         vector_norm=float(np.linalg.norm(vector)),
+        **more,
     )

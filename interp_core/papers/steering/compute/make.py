@@ -24,7 +24,7 @@ from interp_core.papers.steering.saved import Saved, SaveParams
 from interp_core.papers.steering.vectors import KEPT, Card, Vectors
 from interp_core.params import ParameterError
 from interp_core.provenance import Recorder
-from interp_core.query import changed
+from interp_core.query import command
 from interp_core.question import obtain
 from interp_core.runtime import stage
 
@@ -67,8 +67,6 @@ def _equal(model: LanguageModel, params: SaveParams) -> np.ndarray:
 def _card(model: LanguageModel, params: SaveParams, pairs: int, resid_norm: np.ndarray) -> Card:
     behaviour = contrast.load(params.behaviour, params.pairs)
     told = json.dumps([asdict(pair) for pair in behaviour.split()[0]], ensure_ascii=False)
-    given = changed(replace(params, model=model.info.id))
-    flags = " ".join(f"--{n.replace('_', '-')} {v}" for n, v in given.items() if n != "layers")
     return Card(
         model=model.info.id,
         model_sha256=model.info.sha256,
@@ -82,7 +80,7 @@ def _card(model: LanguageModel, params: SaveParams, pairs: int, resid_norm: np.n
         pairs=pairs,
         pairs_sha256=hashlib.sha256(told.encode()).hexdigest(),
         resid_norm=tuple(float(x) for x in np.round(resid_norm, 4)),
-        made=f"steering save {flags}".strip(),
+        made=command(replace(saved_by(params), model=model.info.id)),
     )
 
 

@@ -17,10 +17,10 @@ from interp_core.papers.tuned_lens.compute.lens import applied
 from interp_core.papers.tuned_lens.evaluation import BIAS_ONLY, FOLDS, LOGIT, TUNED, Evaluation
 from interp_core.papers.tuned_lens.params import EvaluateParams, OnText
 from interp_core.papers.tuned_lens.translators import (
+    SHELF,
     SHIPS_BIAS,
     Translators,
     load_lens,
-    shipped,
 )
 from interp_core.params import ParameterError
 from interp_core.provenance import Recorder
@@ -93,7 +93,7 @@ def _lenses(model: LanguageModel, params: EvaluateParams) -> tuple[dict[str, Tra
     tuned = load_lens(params.lens, model.info)
     found: dict[str, Translate] = {LOGIT: as_it_is, TUNED: applied(tuned)}
     abouts = ["nothing", tuned.about]
-    missing = params.beside == SHIPS_BIAS and shipped(SHIPS_BIAS, model.info) is None
+    missing = params.beside == SHIPS_BIAS and SHELF.of(model.info.sha256, SHIPS_BIAS) is None
     if params.beside != "none" and not missing:
         beside = load_lens(params.beside, model.info)
         found[BIAS_ONLY if beside.weight is None else "beside"] = applied(beside)

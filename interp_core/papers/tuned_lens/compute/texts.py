@@ -6,7 +6,7 @@ import numpy as np
 
 from interp_core import corpus, sampling, store
 from interp_core.models.language_model import LanguageModel
-from interp_core.papers.tuned_lens.params import OWN, TrainParams
+from interp_core.papers.tuned_lens.params import OWN, TrainingText
 from interp_core.params import ParameterError
 from interp_core.runtime import stage
 
@@ -32,8 +32,16 @@ _PROGRAMS = [
 """How programs begin, in several languages; a text begins with the first token of one of them."""
 
 
-def split(model: LanguageModel, params: TrainParams) -> tuple[np.ndarray, np.ndarray]:
+def split(
+    model: LanguageModel, params: TrainingText, least: int, held_out: int = HELD_OUT
+) -> tuple[np.ndarray, np.ndarray]:
     """Return windows to train on and windows held out, [window, pos] ids, of different documents.
+
+    Args:
+        model: That reads them, and writes them where it is asked to.
+        params: Which text.
+        least: Windows to train on, at least.
+        held_out: Windows held out, at most.
 
     Raises:
         ParameterError: When there is too little text; the message says how much is needed.
@@ -42,22 +50,21 @@ def split(model: LanguageModel, params: TrainParams) -> tuple[np.ndarray, np.nda
     if params.corpus == OWN:
         ids = written(model, params, length)
         ids = ids[np.random.default_rng(params.seed).permutation(len(ids))]
-        apart = max(1, min(HELD_OUT, round(_HELD_OUT * len(ids))))
+        apart = max(1, min(held_out, round(_HELD_OUT * len(ids))))
         return ids[apart:], ids[:apart]
     train, rest = corpus.split(corpus.load(params.corpus), _HELD_OUT)
     tokenizer = model.require_tokenizer()
     found = [corpus.windows(tokenizer, texts, length) for texts in (train, rest)]
-    needed = (params.batch, 1)
-    for windows, least, what in zip(found, needed, ("to train on", "held out"), strict=True):
-        if len(windows) < least:
+    for windows, needed, what in zip(found, (least, 1), ("to train on", "held out"), strict=True):
+        if len(windows) < needed:
             raise ParameterError(
                 f"corpus: what is {what} makes {len(windows)} windows of {length} tokens; needed: "
-                f"at least {least}, so text of about {least * length * 11:,} tokens in all"
+                f"at least {needed}, so text of about {needed * length * 11:,} tokens in all"
             )
-    return found[0], found[1][:HELD_OUT]
+    return found[0], found[1][:held_out]
 
 
-def written(model: LanguageModel, params: TrainParams, length: int) -> np.ndarray:
+def written(model: LanguageModel, params: TrainingText, length: int) -> np.ndarray:
     """Return [text, pos] ids of texts that the model wrote at temperature 1, written once and kept."""
     tokenizer = model.require_tokenizer()
     front = tokenizer.front("auto", auto="document") or [0]

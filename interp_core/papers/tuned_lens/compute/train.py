@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shlex
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +18,7 @@ from interp_core.papers.tuned_lens.translators import KEPT, Card, Translators
 from interp_core.params import ParameterError, computed_by, resolve
 from interp_core.paths import cache_dir
 from interp_core.provenance import Recorder
-from interp_core.query import changed
+from interp_core.query import command
 from interp_core.runtime import clock, report, show
 from interp_core.training import Course, schedule
 
@@ -39,7 +38,7 @@ def train(model: LanguageModel, params: TrainParams) -> Training:
     if not layers:
         raise ParameterError("layers: the last layer is the output, and gets no translator")
     with Recorder() as recorder:
-        windows, held_out = texts.split(model, params)
+        windows, held_out = texts.split(model, params, params.batch)
         at = schedule(params.steps, _CHECKPOINTS)
         learner = Learner(model.stream, layers, windows, held_out, params, len(at))
         course = _course(learner, at, model)
@@ -107,8 +106,6 @@ def _course(learner: Learner, at: list[int], model: LanguageModel) -> Course[Lea
 
 def _card(model: LanguageModel, params: TrainParams, learner: Learner, seen: int) -> Card:
     corpus = "text that the model wrote" if params.corpus == OWN else params.corpus
-    given = changed(dataclasses.replace(params, model=model.info.id, resume=True))
-    flags = " ".join(f"--{n.replace('_', '-')} {shlex.quote(str(v))}" for n, v in given.items())
     return Card(
         model=model.info.id,
         model_sha256=model.info.sha256,
@@ -118,7 +115,7 @@ def _card(model: LanguageModel, params: TrainParams, learner: Learner, seen: int
         tokens=seen * params.steps,
         steps=params.steps,
         loss=params.loss,
-        made=f"tuned-lens train {flags}".strip(),
+        made=command(dataclasses.replace(params, model=model.info.id, resume=True)),
         metrics={
             "held_out_kl_before": float(learner.kl[0].mean()),
             "held_out_kl": float(learner.kl[-1].mean()),
