@@ -46,7 +46,7 @@ def test_a_short_training_streams_and_its_dictionary_is_used(page, app):  # noqa
     small = "model=one-layer&site=mlp_post&width=1&tokens=20000&activations=4000&k=8"
     page.goto(app + f"{SAE}?question=train&{small}")
     page.get_by_role("button", name="Run", exact=True).click()
-    said = page.get_by_text(re.compile(r"The first dictionary is")).first
+    said = page.get_by_text(re.compile(r"The first is saved as")).first
     expect(said).to_be_visible(timeout=120_000)
     name = re.search(r"[0-9a-f]{16}", said.text_content())[0]
     open_(page, app + f"{SAE}?model=one-layer&sae={name}&text=import+os")

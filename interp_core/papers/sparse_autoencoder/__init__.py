@@ -56,6 +56,7 @@ __all__ = [
     "PRESETS",
     "SMALL_FEATURES",
     "SMALL_TRAINING",
+    "STEERED",
     "Card",
     "Dictionary",
     "EvaluateParams",
@@ -93,6 +94,9 @@ PRESETS: dict[str, Params] = {
 
 _FIRST = (1764, 1402, 2115, 111, 1426)
 """The first features of the gallery of the default model's dictionary that ships."""
+
+STEERED = SteerParams(feature=1402, strength=1.0)
+"""A continuation with the second of these; it ships."""
 
 FIRING = Question(
     name="text",
@@ -250,7 +254,7 @@ PAPER = Paper(
         FeaturesParams(**_SMALL),
         *SMALL_FEATURES,
         *(FeatureParams(feature=n) for n in _FIRST),
-        SteerParams(feature=_FIRST[1], strength=1.0),
+        STEERED,
     ),
 )
 run = PAPER.run

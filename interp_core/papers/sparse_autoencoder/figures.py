@@ -34,7 +34,7 @@ def activations(result: Firing) -> alt.Chart:
         domain=False,
     )
     side = alt.Axis(ticks=False, domain=False, format="d")
-    key = gradient("activation", 560, format=".3~s")
+    key = gradient("activation", 560, format=".2~r")
     chart = (
         alt.Chart(frame, view=alt.ViewBackground(fill="#80808024"))
         .mark_rect()

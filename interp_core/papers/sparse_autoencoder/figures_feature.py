@@ -42,7 +42,7 @@ def examples(result: Feature) -> alt.LayerChart:
     colour = alt.Color(
         "value:Q",
         scale=alt.Scale(domain=[0, result.peak], nice=False, range=_SHADES),
-        legend=gradient("activation", width + 120, format=".3~s"),
+        legend=gradient("activation", width + 120, format=".2~r"),
     )
     tips = [
         tip("value", "activation", ".3~g"),

@@ -130,7 +130,7 @@ def trained(result: Training) -> str:
         f"{_named(result, row.sparsity)}: L0 {row.l0:.1f}, {row.ce_loss_score:.1%} of the loss recovered, {row.dead:.1%} dead"
         for row in done.itertuples()
     )
-    kept = f" The first dictionary is `{result.names[0]}`." if result.names else ""
+    kept = f" The first is saved as {result.names[0]}." if result.names else ""
     return f"Trained on {result.summary['tokens']:,} tokens. {told}.{kept}"
 
 
@@ -139,5 +139,5 @@ def modelled(result: Transformer) -> str:
     reached = result.frames["training"]
     return (
         f"After {int(reached['step'].iloc[-1]):,} steps the loss of held-out text is {reached['loss'].iloc[-1]:.2f} nats a byte. "
-        "Written to a folder by `--out`, it opens as `--model FOLDER` in every question."
+        "Kept in a folder, it opens as a model in every question of every paper."
     )
