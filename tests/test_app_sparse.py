@@ -17,11 +17,11 @@ def test_a_text_s_features_and_a_link_to_one(page, browser, app):  # noqa: F811
     open_(page, app + SAE)
     says(page, "Strongest features of the text: resid_post of layer 15")
     expect(page.get_by_text(re.compile("features are active at a token")).first).to_be_visible()
-    page.get_by_role("radio", name="Effects").or_(
-        page.get_by_role("button", name="Effects")
-    ).first.click()
-    address_has(page, "view_figure=effects")
     expect(page.get_by_text(re.compile("What the features of"))).to_be_visible()
+    page.get_by_role("radio", name="Ranked").or_(
+        page.get_by_role("button", name="Ranked")
+    ).first.click()
+    address_has(page, "view_figure=ranked")
     again = browser.new_context().new_page()
     open_(again, app + f"{SAE}?question=feature")
     expect(again.get_by_text(re.compile(r"Feature \d+ is active at")).first).to_be_visible()
@@ -37,7 +37,7 @@ def test_another_text_is_read_by_the_one_layer_model(page, app):  # noqa: F811
 
 
 def test_features_are_searched(page, app):  # noqa: F811
-    page.goto(app + f"{SAE}?question=features&model=one-layer&windows=400&view_search=digit")
+    page.goto(app + f"{SAE}?question=features&model=one-layer&windows=216&view_search=digit")
     expect(page.get_by_text(re.compile("One rule on the token")).first).to_be_visible()
     expect(page.locator("[data-testid=stDataFrame], table").first).to_be_visible()
 

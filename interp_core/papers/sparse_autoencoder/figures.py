@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -16,6 +18,11 @@ _WIDTH, _AXIS, _CELL = 640, 90, 26
 def clicked() -> alt.Parameter:
     """Return what holds the feature whose mark was clicked."""
     return alt.selection_point(name="feature", fields=["feature"])
+
+
+def marked(text: str) -> str:
+    """Return a text with the tokens that it quotes as figures show them."""
+    return re.sub("“(.*?)”", lambda m: f"“{shown(m[1])}”", text, flags=re.DOTALL)
 
 
 def activations(result: Firing) -> alt.Chart:
@@ -122,7 +129,7 @@ def ranked(result: Firing) -> pd.DataFrame:
             "activation": frame["activation"].round(3),
             "logit effect": frame["logit_effect"].round(3),
             "lost by ablation (nats)": frame["ablation_effect"].round(3),
-            "promotes": frame["promotes"].map(shown),
+            "promotes": frame["promotes"].map(marked),
         }
     )
 

@@ -8,8 +8,8 @@ import pandas as pd
 
 from interp_core.papers.sparse_autoencoder.evaluation import Evaluation
 from interp_core.papers.sparse_autoencoder.features import KINDS, Features
-from interp_core.papers.sparse_autoencoder.figures import clicked
-from interp_core.plot import figure, fit, layered, shown, theme, tip
+from interp_core.papers.sparse_autoencoder.figures import clicked, marked
+from interp_core.plot import figure, fit, layered, theme, tip
 
 _WIDTH, _AXIS = 640, 80
 _LISTED = 200
@@ -153,7 +153,7 @@ def comparison(result: Features) -> alt.LayerChart:
 def decoder_map(result: Features) -> alt.Chart:
     """Return the decoder's directions in the plane of their two first principal components."""
     frame = result.frames["features"].assign(x=result.map[:, 0], y=result.map[:, 1])
-    frame = frame[frame["density"] > 0].assign(label=lambda f: f["label"].map(shown))
+    frame = frame[frame["density"] > 0].assign(label=lambda f: f["label"].map(marked))
     axis = alt.Axis(labels=False, ticks=False, grid=False)
     scale = alt.Scale(scheme="viridis", type="log")
     chart = (
@@ -202,10 +202,10 @@ def listed(result: Features, search: str = "", order: str = "score") -> pd.DataF
         {
             "feature": frame["feature"],
             "density": frame["density"].map("{:.2%}".format),
-            "rule (heuristic)": frame["label"].map(shown),
+            "rule (heuristic)": frame["label"].map(marked),
             "F1": frame["score"].round(2),
-            "strongest on": frame["tokens"].map(shown),
-            "promotes": frame["promotes"].map(shown),
+            "strongest on": frame["tokens"].map(marked),
+            "promotes": frame["promotes"].map(marked),
         }
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.papers.sparse_autoencoder.feature import BEFORE, BINS, QUANTILES, Feature
+from interp_core.papers.sparse_autoencoder.figures import marked
 from interp_core.plot import (
     Passage,
     across,
@@ -50,7 +51,7 @@ def examples(result: Feature) -> alt.LayerChart:
     ]
     return figure(
         passages(texts, colour, tips, width),
-        f"Feature {result.params.feature}: {result.label or 'no rule goes along with it'}",
+        f"Feature {result.params.feature}: {marked(result.label) or 'no rule goes along with it'}",
         "Examples from every fifth of the range of activations; the token each is chosen for is underlined. "
         "Hover over a token for what removing the feature adds to its loss.",
     )
@@ -162,4 +163,4 @@ def sentence(result: Feature) -> str:
 
 def _plain(text: str) -> str:
     """Return a label as Markdown shows it as it is."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-.!|<>~$&" else c for c in shown(text))
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-.!|<>~$&" else c for c in marked(text))

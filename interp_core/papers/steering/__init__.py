@@ -38,6 +38,7 @@ from interp_core.results import Figure
 __all__ = [
     "PAPER",
     "PRESETS",
+    "SECOND",
     "Generations",
     "Geometry",
     "GeometryParams",
@@ -72,6 +73,9 @@ PRESETS: dict[str, Params] = {
     ),
 }
 """Ready-made settings; their results on the default model ship with the package."""
+
+SECOND = (StrengthParams(model="gemma-3-270m"), SweepParams(model="gemma-3-270m"))
+"""What is measured of a second model, a base model without a chat template; it ships."""
 
 STEER = Question(
     name="steer",
@@ -182,6 +186,7 @@ PAPER = Paper(
         *(SweepParams(behaviour=name) for name in _OTHERS),
         GeometryParams(behaviour="refusal", protocol="ab"),
         StrengthParams(protocol="ab"),
+        *SECOND,
     ),
 )
 run = PAPER.run
