@@ -31,14 +31,14 @@ lint: $(VENV)/.test
 report: $(VENV)/.app $(VENV)/.report ## build the static site into reports/_site
 	@$(PY) reports/build.py
 
-bench: .venv-bench/.installed ## measure against PyTorch and TransformerLens
+bench: .venv-bench/.installed .venv-bench-sae/.installed ## measure against PyTorch and TransformerLens
 	@.venv-bench/bin/python benchmarks/blas.py
 	@.venv-bench/bin/python benchmarks/logit_lens.py
 	@.venv-bench/bin/python benchmarks/causal_tracing.py
 	@.venv-bench/bin/python benchmarks/induction_heads.py
 	@.venv-bench/bin/python benchmarks/lens_training.py
 	@.venv-bench/bin/python benchmarks/steering.py
-	@.venv-bench/bin/python benchmarks/sae_training.py
+	@.venv-bench-sae/bin/python benchmarks/sae_training.py
 
 results: $(VENV)/.app ## compute again the results that ship, their digests, and the README's numbers
 	@$(PY) scripts/ship_results.py
@@ -51,7 +51,7 @@ lock: | $(VENV)/bin/python ## pin what requirements*.txt ask for; remove require
 		-o requirements.lock requirements.txt reports/requirements.txt tests/requirements.txt
 
 clean:
-	rm -rf $(VENV) .venv-bench reports/_site
+	rm -rf $(VENV) .venv-bench .venv-bench-sae reports/_site
 
 $(VENV)/bin/python:
 	@echo "== creating $(VENV)"
@@ -77,4 +77,12 @@ $(VENV)/.test: tests/requirements.txt | $(VENV)/.app $(VENV)/.report
 	@$(PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check -r benchmarks/requirements.txt -r requirements.txt -e .
 	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check --no-deps steering-vectors==0.12.2
+	@touch $@
+
+.venv-bench-sae/.installed: requirements.txt benchmarks/requirements-sae.txt
+	@echo "== creating .venv-bench-sae"
+	@$(PYTHON) -m venv .venv-bench-sae
+	@.venv-bench-sae/bin/python -m pip install -q --disable-pip-version-check -r benchmarks/requirements-sae.txt -r requirements.txt -e .
+	@.venv-bench-sae/bin/python -m pip install -q --disable-pip-version-check --no-deps sae-lens==6.54.12 dictionary-learning==0.1.0 \
+		transformer-lens==3.9.0
 	@touch $@
