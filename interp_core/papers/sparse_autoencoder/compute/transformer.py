@@ -61,7 +61,7 @@ def train(params: TransformerParams) -> Transformer:
             named = learner.named() if done else {}
             return Transformer(
                 params=dataclasses.replace(params, resume=True),
-                provenance=recorder.provenance(_info(params, len(at)), [], params.seed),
+                provenance=recorder.provenance(_info(), [], params.seed),
                 seconds=course.seconds,
                 checkpoints=np.array(at),
                 loss=learner.loss.copy(),
@@ -93,7 +93,7 @@ def _windows(name: str) -> tuple[np.ndarray, np.ndarray]:
     return found[0], found[1]
 
 
-def _info(params: TransformerParams, seed: int) -> ModelInfo:
+def _info() -> ModelInfo:
     """Return what a result says of the model that is trained here."""
     return ModelInfo(
         id="one-layer transformer, trained here",
