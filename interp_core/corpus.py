@@ -202,4 +202,9 @@ def windows(tokenizer: Tokenizer, documents: Documents, length: int) -> np.ndarr
     """
     front = tokenizer.front("auto", auto="document")
     ids = [i for text in documents for i in (*front, *tokenizer.encode(text, bos=False))]
+    return cut(ids, length)
+
+
+def cut(ids: list[int], length: int) -> np.ndarray:
+    """Return ids cut into windows [window, length], int32; the last ones, which fill none, are left out."""
     return np.array(ids[: len(ids) // length * length], np.int32).reshape(-1, length)

@@ -154,6 +154,11 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def array_digest(array: np.ndarray) -> str:
+    """Return the digest of an array's content, to be a part of what a name is made of."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
 def _folder(kind: type[Result]) -> Path:
     return cache_dir("results") / kind.paper
 

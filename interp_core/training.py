@@ -26,6 +26,19 @@ def schedule(steps: int, checkpoints: int) -> list[int]:
     return [*range(0, steps, every(steps, checkpoints)), steps]
 
 
+def drawn(n: int, first: int, count: int, seed: int) -> np.ndarray:
+    """Return which of ``n`` items are trained on, [count], from the ``first``-th on.
+
+    Every item comes once, in an order of its own; then again, in another one.
+    """
+    at = np.arange(first, first + count)
+    out = np.empty(count, np.int64)
+    for epoch in np.unique(at // n):
+        here = at // n == epoch
+        out[here] = np.random.default_rng([seed, epoch]).permutation(n)[at[here] % n]
+    return out
+
+
 class Learner(Protocol):
     """Something that is trained."""
 

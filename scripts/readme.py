@@ -41,12 +41,7 @@ class Found:
             raise ValueError(f"{params} does not ship")
         self.result: Result = result
         self.summary = result.summary
-        self._findings = {finding.id: finding for finding in result.own_findings}
-
-    @property
-    def claims(self) -> dict[str, Finding]:
-        """All claims by name, whichever way they fall."""
-        return self._findings
+        self.claims = {finding.id: finding for finding in result.own_findings}
 
     def __call__(self, name: str, *, holds: bool = True) -> Finding:
         """Return a claim.
@@ -54,7 +49,7 @@ class Found:
         Raises:
             ValueError: When its verdict is not the one that the text tells.
         """
-        finding = self._findings[name]
+        finding = self.claims[name]
         if finding.holds != holds:
             raise ValueError(f"{name}: the text says that holds is {holds}; write another one")
         return finding

@@ -19,16 +19,16 @@ from interp_core.params import ParameterError
 SHIPS = "shipped"
 SAE_NAME = f"^({SHIPS}|{NAME})$"
 """The pattern of what a parameter may call a dictionary."""
-ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
-"""Of inference, as SAELens names them: what is trained otherwise is saved as one of these."""
 _LARGEST = 1 << 30
-_VECTORS = ("b_enc", "threshold", "b_gate", "b_mag", "r_mag")
-_NEEDS = {
-    "standard": {"b_enc"},
-    "topk": {"b_enc"},
-    "jumprelu": {"b_enc", "threshold"},
-    "gated": {"b_gate", "b_mag", "r_mag"},
+_OF_LATENTS = {
+    "standard": ("b_enc",),
+    "topk": ("b_enc",),
+    "jumprelu": ("b_enc", "threshold"),
+    "gated": ("b_gate", "b_mag", "r_mag"),
 }
+"""By architecture, what it has for each latent beside encoder and decoder."""
+ARCHITECTURES = tuple(_OF_LATENTS)
+"""Of inference, as SAELens names them: what is trained otherwise is saved as one of these."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,6 @@ class Dictionary:
     weights: dict[str, np.ndarray]
     """``W_enc`` [d_in, latent], ``W_dec`` [latent, d_in], ``b_dec`` [d_in]; ``b_enc``, ``threshold``
     [latent], or for ``gated`` ``b_gate``, ``b_mag`` and ``r_mag`` in their place."""
-
-    @property
-    def decoder_norms(self) -> np.ndarray:
-        """[latent], of the rows of ``W_dec``."""
-        return np.linalg.norm(self.weights["W_dec"].astype(np.float32), axis=1)
 
     def to_bytes(self) -> bytes:
         """Return the safetensors file: the weights, and the card among its metadata."""
@@ -196,7 +191,7 @@ def checked(card: Card, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]
         "W_dec": (card.d_sae, card.d_in),
         "b_dec": (card.d_in,),
     }
-    shapes |= {name: (card.d_sae,) for name in _VECTORS if name in _NEEDS[card.architecture]}
+    shapes |= dict.fromkeys(_OF_LATENTS[card.architecture], (card.d_sae,))
     if missing := shapes.keys() - tensors.keys():
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     if more := tensors.keys() - shapes.keys():

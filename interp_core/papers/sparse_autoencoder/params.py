@@ -9,7 +9,12 @@ from pydantic import Field
 from interp_core import corpus
 from interp_core.fields import When
 from interp_core.papers.sparse_autoencoder import dictionary, formats
-from interp_core.papers.steering.params import Scope, scope_of
+from interp_core.papers.steering.params import (
+    Scope,
+    scope_of,
+    temperature_of,
+    tokens_of,
+)
 from interp_core.papers.tuned_lens.params import OWN, CorpusName, TextName, TrainingText
 from interp_core.params import Layer, MaybeText, OnModel, Text, View, param, parameters
 
@@ -139,18 +144,8 @@ class SteerParams(OnText):
         le=1000,
     )
     scope: Scope = scope_of("all")
-    max_tokens: int = param(
-        40, "Tokens", "of a continuation, at most", slider=(10, 100, 5), ge=1, le=1000
-    )
-    temperature: float = param(
-        0.0,
-        "Temperature",
-        "0 takes the likeliest token",
-        slider=(0, 2, 0.1),
-        ge=0,
-        le=10,
-        fold=True,
-    )
+    max_tokens: int = tokens_of("a continuation")
+    temperature: float = temperature_of()
     seed: int = param(0, "Seed", "of the draws", ge=0, lt=2**32, fold=True)
 
 

@@ -59,6 +59,17 @@ def scope_of(default: Scope = "after") -> Any:
     return param(default, *words, names=SCOPES, fold=True)
 
 
+def tokens_of(what: str) -> Any:
+    """Declare how long a text is that the model writes."""
+    return param(40, "Tokens", f"of {what}, at most", slider=(10, 100, 5), ge=1, le=1000)
+
+
+def temperature_of() -> Any:
+    """Declare the temperature that tokens are drawn at."""
+    words = "Temperature", "0 takes the likeliest token"
+    return param(0.0, *words, slider=(0, 2, 0.1), ge=0, le=10, fold=True)
+
+
 def start_of(scope: Scope, prompt: int) -> int:
     """Return the first position that is steered, of a prompt of so many tokens and what follows it."""
     return {"after": prompt - 1, "all": 0, "generated": prompt}[scope]
@@ -237,18 +248,8 @@ class Params(Steered):
         when=When("attention", ("free",)),
         fold=True,
     )
-    max_tokens: int = param(
-        40, "Tokens", "of an answer, at most", slider=(10, 100, 5), ge=1, le=1000
-    )
-    temperature: float = param(
-        0.0,
-        "Temperature",
-        "0 takes the likeliest token",
-        slider=(0, 2, 0.1),
-        ge=0,
-        le=10,
-        fold=True,
-    )
+    max_tokens: int = tokens_of("an answer")
+    temperature: float = temperature_of()
     seed: int = param(0, "Seed", "of the draws", ge=0, lt=2**32, fold=True)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from interp_core import corpus, store
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.sparse_autoencoder.compute import capture
-from interp_core.papers.sparse_autoencoder.compute.autoencoder import kth
+from interp_core.papers.sparse_autoencoder.compute.autoencoder import largest
 from interp_core.papers.sparse_autoencoder.dictionary import Dictionary, load_sae
 from interp_core.params import ParameterError
 from interp_core.residual import Site
@@ -55,7 +55,7 @@ class Applied:
             return mx.where(before > w["threshold"], mx.maximum(before, 0), 0)
         active = mx.maximum(before, 0)
         if card.architecture == "topk":
-            return mx.where(active >= kth(active, card.k), active, 0)
+            return largest(active, card.k)
         return active
 
     def decode(self, codes: mx.array) -> mx.array:

@@ -92,9 +92,14 @@ def encode(kind: Kind, weights: Weights, x: mx.array) -> tuple[mx.array, mx.arra
         return active, before
     k = int(kind.sparsity)
     if kind.architecture == "topk":
-        return mx.where(active >= kth(active, k), active, 0), before
+        return largest(active, k), before
     least = kth(active.reshape(1, -1), k * len(x))
     return mx.where(active >= mx.maximum(least, 1e-30), active, 0), before
+
+
+def largest(active: mx.array, k: int) -> mx.array:
+    """Return activations [row, latent] with all but the ``k`` largest of each row at 0."""
+    return mx.where(active >= kth(active, k), active, 0)
 
 
 def kth(values: mx.array, k: int) -> mx.array:

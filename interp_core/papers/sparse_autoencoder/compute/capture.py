@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 
@@ -71,7 +70,7 @@ def capture(model: LanguageModel, windows: np.ndarray, site: Site, most: int) ->
     inside = windows.shape[1] - 1
     windows = windows[: max(1, -(-most // inside))]
     together = max(1, _TOKENS // windows.shape[1])
-    text = hashlib.sha256(np.ascontiguousarray(windows).tobytes()).hexdigest()
+    text = store.array_digest(windows)
     of = {"model": model.info.fingerprint, "site": list(site), "text": text}
 
     def found(at: int) -> np.ndarray:

@@ -12,8 +12,8 @@ import numpy as np
 from interp_core import corpus, store
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.sparse_autoencoder.compute import capture
-from interp_core.papers.sparse_autoencoder.compute.apply import Applied
-from interp_core.papers.sparse_autoencoder.params import OnText
+from interp_core.papers.sparse_autoencoder.compute.apply import Applied, applied
+from interp_core.papers.sparse_autoencoder.params import FeatureParams, OnText, SteerParams
 from interp_core.params import ParameterError
 from interp_core.runtime import report
 
@@ -97,7 +97,7 @@ def codes(model: LanguageModel, found: Applied, ids: np.ndarray) -> Codes:
     of = {
         "codes": hashlib.sha256(found.dictionary.to_bytes()).hexdigest(),
         "model": model.info.fingerprint,
-        "text": hashlib.sha256(np.ascontiguousarray(ids).tobytes()).hexdigest(),
+        "text": store.array_digest(ids),
         "sinks": capture.SINK,
     }
 
@@ -116,6 +116,28 @@ def codes(model: LanguageModel, found: Applied, ids: np.ndarray) -> Codes:
     entries = store.measured("activations", of, "entry three", compute)
     place, feature = entries[:, 0].astype(np.int64), entries[:, 1].astype(np.int64)
     return Codes(ids, place, feature, entries[:, 2].astype(np.float32), latents)
+
+
+def of_feature(model: LanguageModel, params: FeatureParams | SteerParams) -> tuple[Applied, Codes]:
+    """Return the dictionary, and the text's active features, of which the one asked for is one.
+
+    Raises:
+        ParameterError: When the dictionary does not fit, or has no such feature; when that is never
+            active in the text.
+    """
+    found, n = applied(model, params.sae), params.feature
+    latents = found.dictionary.card.d_sae
+    if n >= latents:
+        raise ParameterError(
+            f"feature: {n} is not accepted; this dictionary has {latents:,}, so accepted: 0 to {latents - 1}"
+        )
+    read = codes(model, found, windows(model, params, found))
+    if not len(read.of(n)[0]):
+        raise ParameterError(
+            f"feature: {n} is never active in {read.positions:,} tokens of this text; accepted: "
+            "another feature, another text, or more windows"
+        )
+    return found, read
 
 
 def writes(model: LanguageModel, found: Applied) -> mx.array:

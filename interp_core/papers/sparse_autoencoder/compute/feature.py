@@ -9,13 +9,12 @@ import numpy as np
 
 from interp_core import readout
 from interp_core.models.language_model import LanguageModel
-from interp_core.papers.sparse_autoencoder.compute.apply import Applied, applied
-from interp_core.papers.sparse_autoencoder.compute.codes import Codes, codes, windows, writes
+from interp_core.papers.sparse_autoencoder.compute.apply import Applied
+from interp_core.papers.sparse_autoencoder.compute.codes import Codes, of_feature, writes
 from interp_core.papers.sparse_autoencoder.compute.features import logit_weights
 from interp_core.papers.sparse_autoencoder.feature import AFTER, BEFORE, BINS, QUANTILES, Feature
 from interp_core.papers.sparse_autoencoder.labels import Rules
 from interp_core.papers.sparse_autoencoder.params import FeatureParams
-from interp_core.params import ParameterError
 from interp_core.provenance import Recorder
 from interp_core.residual import norm_parts
 from interp_core.runtime import report
@@ -30,21 +29,10 @@ def feature(model: LanguageModel, params: FeatureParams) -> Feature:
     Raises:
         ParameterError: When there is no such feature, or it is never active in the text.
     """
-    found = applied(model, params.sae)
-    tokenizer = model.require_tokenizer()
-    latents, n = found.dictionary.card.d_sae, params.feature
-    if n >= latents:
-        raise ParameterError(
-            f"feature: {n} is not accepted; this dictionary has {latents:,}, so accepted: 0 to {latents - 1}"
-        )
+    tokenizer, n = model.require_tokenizer(), params.feature
     with Recorder() as recorder:
-        ids = windows(model, params, found)
-        read = codes(model, found, ids)
-        if not len(read.of(n)[0]):
-            raise ParameterError(
-                f"feature: {n} is never active in {read.positions:,} tokens of this text; accepted: "
-                "another feature, another text, or more windows"
-            )
+        found, read = of_feature(model, params)
+        ids = read.ids
         rules = Rules(ids, {int(i): tokenizer.text(int(i)) for i in np.unique(ids)})
         logits = logit_weights(model, writes(model, found)[n : n + 1])[0]
         parts = {

@@ -21,6 +21,7 @@ from interp_core.papers.sparse_autoencoder.compute.autoencoder import (
 from interp_core.papers.sparse_autoencoder.compute.capture import Activations
 from interp_core.papers.sparse_autoencoder.params import TrainParams
 from interp_core.runtime import device, give_way
+from interp_core.training import drawn
 
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 LOGGED = ("mse", "l0", "explained_variance", "dead")
@@ -170,14 +171,10 @@ class Learner:
         return {round(self.steps * i / (2 * times)) for i in range(1, times + 1)}
 
     def _rows(self, step: int, count: int = 0) -> np.ndarray:
-        """Return the rows of a step: every row once, in an order of its own, then again."""
-        n, batch = len(self.data.used), count or self.params.batch
-        at = np.arange(step * self.params.batch, step * self.params.batch + batch)
-        out = np.empty(batch, np.int64)
-        for epoch in np.unique(at // n):
-            order = np.random.default_rng([self.params.seed, epoch]).permutation(n)
-            out[at // n == epoch] = order[at[at // n == epoch] % n]
-        return np.sort(out)
+        """Return the rows of a step, ascending, as they are read from a file."""
+        batch = self.params.batch
+        at = drawn(len(self.data.used), step * batch, count or batch, self.params.seed)
+        return np.sort(at)
 
     def log(self, checkpoint: int) -> None:
         """Measure every autoencoder on held-out activations."""

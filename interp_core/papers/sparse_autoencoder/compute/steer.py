@@ -9,8 +9,8 @@ import mlx.core as mx
 import numpy as np
 
 from interp_core.models.language_model import LanguageModel
-from interp_core.papers.sparse_autoencoder.compute.apply import Applied, applied
-from interp_core.papers.sparse_autoencoder.compute.codes import codes, windows, writes
+from interp_core.papers.sparse_autoencoder.compute.apply import Applied
+from interp_core.papers.sparse_autoencoder.compute.codes import of_feature, writes
 from interp_core.papers.sparse_autoencoder.params import SteerParams
 from interp_core.papers.sparse_autoencoder.steered import Steered
 from interp_core.papers.steering.compute.generate import SHOWN, generate, measured, padded
@@ -68,13 +68,6 @@ def steer(model: LanguageModel, params: SteerParams) -> Steered:
         ParameterError: When there is no such feature, it is never active in the text, or the prompt is
             too long.
     """
-    found = applied(model, params.sae)
-    latents = found.dictionary.card.d_sae
-    if params.feature >= latents:
-        raise ParameterError(
-            f"feature: {params.feature} is not accepted; this dictionary has {latents:,}, so accepted: 0 to "
-            f"{latents - 1}"
-        )
     tokenizer = model.require_tokenizer()
     prompt = tokenizer.prompt(params.prompt)
     if len(prompt) + params.max_tokens > model.info.context:
@@ -83,13 +76,8 @@ def steer(model: LanguageModel, params: SteerParams) -> Steered:
             f"{model.info.id} reads {model.info.context:,}"
         )
     with Recorder() as recorder:
-        _, value = codes(model, found, windows(model, params, found)).of(params.feature)
-        if not len(value):
-            raise ParameterError(
-                f"feature: {params.feature} is never active in this text, so it has no largest activation; "
-                "accepted: another feature, another text, or more windows"
-            )
-        peak = float(value.max())
+        found, read = of_feature(model, params)
+        peak = float(read.of(params.feature)[1].max())
         wrote = np.array(writes(model, found)[params.feature : params.feature + 1])
         by = Held(
             found,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -142,7 +141,7 @@ def _course(
             name: list(v) if isinstance(v, tuple) else v
             for name, v in computed_by(learner.params).items()
         },
-        "text": hashlib.sha256(windows.tobytes()).hexdigest(),
+        "text": store.array_digest(windows),
         "sinks": capture.SINK,
         "version": Training.version,
     }

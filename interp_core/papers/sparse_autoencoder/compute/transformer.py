@@ -16,6 +16,7 @@ from interp_core import corpus, store
 from interp_core.models.families import Gpt2
 from interp_core.models.language_model import ModelInfo
 from interp_core.papers.sparse_autoencoder.one_layer import (
+    BETWEEN,
     CONTEXT,
     D_MODEL,
     D_VOCAB,
@@ -29,7 +30,7 @@ from interp_core.params import ParameterError, computed_by
 from interp_core.paths import cache_dir
 from interp_core.provenance import Recorder
 from interp_core.runtime import report, show
-from interp_core.training import Course, schedule
+from interp_core.training import Course, drawn, schedule
 
 _RATE = 2e-3
 _CHECKPOINTS = 20
@@ -85,11 +86,11 @@ def train(params: TransformerParams) -> Transformer:
 def _windows(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return windows to train on and windows held out, [window, CONTEXT] ids."""
     backend = tokenizer()
-    between = backend.token_to_id("<|endoftext|>")
+    between = backend.encode(BETWEEN).ids
     found = []
     for documents in corpus.split(corpus.load(name)):
-        ids = [i for text in documents for i in (between, *backend.encode(text).ids)]
-        found.append(np.array(ids[: len(ids) // CONTEXT * CONTEXT], np.int32).reshape(-1, CONTEXT))
+        ids = [i for text in documents for i in (*between, *backend.encode(text).ids)]
+        found.append(corpus.cut(ids, CONTEXT))
     return found[0], found[1]
 
 
@@ -141,11 +142,8 @@ class _Learner:
 
     def learn(self, step: int) -> None:
         """Take a training step."""
-        n, batch = len(self.windows), self.params.batch
-        picked = [
-            np.random.default_rng([self.params.seed, i // n]).permutation(n)[i % n]
-            for i in range(step * batch, (step + 1) * batch)
-        ]
+        batch = self.params.batch
+        picked = drawn(len(self.windows), step * batch, batch, self.params.seed)
         warm = min(1.0, (step + 1) / 100)
         left = 1 - step / self.params.steps
         self.optimizer.learning_rate = _RATE * warm * (0.1 + 0.9 * left)

@@ -19,6 +19,7 @@ from interp_core.papers.tuned_lens.compute.loss import Target, divergence, kl, t
 from interp_core.papers.tuned_lens.params import TrainParams
 from interp_core.residual import ResidualStream, Site
 from interp_core.runtime import give_way
+from interp_core.training import drawn
 
 CLIP = 1.0
 """Largest norm of the gradient of all translators together (the authors' code)."""
@@ -200,14 +201,9 @@ class Learner:
         mx.eval(self.weights, self.optimizer.state)
 
     def _texts(self, step: int) -> np.ndarray:
-        """Return the windows of a step: every window once, in an order of its own, then again."""
-        n, batch = len(self.windows), self.params.batch
-        first = step * batch
-        picked = [
-            np.random.default_rng([self.params.seed, i // n]).permutation(n)[i % n]
-            for i in range(first, first + batch)
-        ]
-        return self.windows[picked]
+        """Return the windows of a step."""
+        batch = self.params.batch
+        return self.windows[drawn(len(self.windows), step * batch, batch, self.params.seed)]
 
     def log(self, checkpoint: int) -> None:
         """Measure KL to the output, whole vocabulary, on held-out text."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -87,16 +86,13 @@ def _teller(learner: Learner, seen: int) -> Callable[[int], None]:
 
 
 def _course(learner: Learner, at: list[int], model: LanguageModel) -> Course[Learner]:
-    digests = (
-        hashlib.sha256(each.tobytes()).hexdigest() for each in (learner.windows, learner.held_out)
-    )
     of = {
         "lens of": model.info.fingerprint,
         "asked": {
             name: list(v) if isinstance(v, tuple) else v
             for name, v in computed_by(learner.params).items()
         },
-        "text": list(digests),
+        "text": [store.array_digest(each) for each in (learner.windows, learner.held_out)],
         "clip": CLIP,
         "version": Training.version,
     }
