@@ -202,8 +202,8 @@ def _text(result: Result) -> str:
     lines = [f"{name}: {value!r}" for name, value in result.summary.items()]
     lines += ["", "findings:"]
     lines += [
-        f"  {'holds' if f.holds else 'not replicated'}  {f.claim}: {f.shown} "
-        f"(n = {f.n} {f.of}; {f.criterion or 'as claimed'})"
+        f"  {f.verdict}  {f.claim}{' (a check)' if f.check else ''}: {f.shown} "
+        f"(n = {f.n} {f.of}; {f.decided_by or 'as claimed'})"
         for f in result.findings
     ]
     provenance = result.provenance

@@ -62,13 +62,13 @@ class Resample:
         return np.tensordot(self.counts, values, 1) / self.groups
 
     def mean(self, values: np.ndarray) -> Estimate:
-        """Return the mean of ``values`` [group] with its interval."""
-        return self.estimate(values.mean(), self.means(values))
+        """Return the mean of ``values`` [group] with its t-interval, see :func:`means`."""
+        return Estimate.of_ends(means(values), self.groups, self.of)
 
     def columns(self, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
-        """Return columns of a table: the means of ``values`` [group, ...], and their intervals."""
-        ends = interval(self.means(values)).reshape(-1, 2)
-        return {name: values.mean(0).ravel(), "low": ends[:, 0], "high": ends[:, 1]}
+        """Return columns of a table: the means of ``values`` [group, ...], and their t-intervals."""
+        value, low, high = means(np.moveaxis(values, 0, -1)).reshape(-1, 3).T
+        return {name: value, "low": low, "high": high}
 
     def estimate(self, value: float, draws: np.ndarray) -> Estimate:
         """Return a number of all groups with the interval of its resampled ``draws`` [draw]."""
@@ -140,7 +140,8 @@ def ratios(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     with Student's t for one less than the groups. Measured coverage of the nominal 95%, for 10, 25
     and 60 groups of 50 to 150 items, 4,000 simulations each: means of normal values 94.9, 95.2,
     95.0; of lognormal ones (sigma 0.5 between groups) 91.0, 92.7, 93.0; shares near 87% 94.0, 94.4,
-    94.3.
+    94.3. Of single values: normal 94.6, 95.5, 95.3; lognormal (sigma 1) 84.4, 87.2, 90.6, for which no
+    interval of so few is good; hits of 95% 41, 72, 95, for which there is :func:`share`.
     """
     groups = len(sizes)
     value = sums.sum(-1) / sizes.sum()
@@ -154,6 +155,25 @@ def ratios(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def means(values: np.ndarray) -> np.ndarray:
     """Return [..., 3]: the mean of ``values`` [..., group] and its 95% t-interval."""
     return ratios(values, np.ones(values.shape[-1]))
+
+
+def picked(
+    values: np.ndarray, pick: Callable[[np.ndarray], int | np.intp] = np.argmax
+) -> np.ndarray:
+    """Return [3]: the mean of a row of ``values`` [group, row] that the data pick, and its 95% t-interval.
+
+    ``pick`` takes means [row] and returns the row, by default that of the largest. A row that is picked for being the largest is not measured by what picked it: every other group is
+    read in the row that the rest pick, and the rest in the row that those pick. Measured in 4,000
+    simulations of 30 rows of normal noise about 0: the interval lies above 0 in 4.4, 4.4 and 4.6% for 10, 25
+    and 60 groups (2.5 would be exact: halves that pick the same row agree by chance); that of the
+    largest row's own values in 42, 49 and 50%.
+    """
+    found = np.empty(len(values))
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        rest = np.ones(len(values), bool)
+        rest[half] = False
+        found[half] = values[half, int(pick(values[rest].mean(0)))]
+    return means(found)
 
 
 def jackknife(values: np.ndarray) -> np.ndarray:

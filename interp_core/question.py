@@ -105,6 +105,10 @@ class Paper:
     """The method in a few lines of Markdown, and where ours departs from it."""
     presets: Mapping[str, Any] = field(default_factory=dict)
     """Ready-made parameters, whose results ship."""
+    headline: tuple[Any, ...] = ()
+    """Parameters of the results whose claims are the paper's, on the default model."""
+    second: tuple[Any, ...] = ()
+    """The same of a second model, by which a claim is told apart from that model."""
     ships: tuple[Any, ...] = ()
     """Parameters of further results that ship, for the report."""
 
@@ -139,7 +143,8 @@ class Paper:
         """The parameters of every result that ships."""
         own = [question.params() for question in self.questions]
         evidence = [each for question in self.questions for each in question.evidence.values()]
-        return list(dict.fromkeys([*own, *self.presets.values(), *evidence, *self.ships]))
+        claims = [*self.headline, *self.second]
+        return list(dict.fromkeys([*own, *self.presets.values(), *evidence, *claims, *self.ships]))
 
     def run(self, model: LanguageModel | None, params: Any, *, findings: bool = True) -> Any:
         """Compute what ``params`` ask of ``model``, whatever is cached.
@@ -155,6 +160,11 @@ class Paper:
         """
         result = run(model, params)
         return attach(result, model if findings else None) if findings else result
+
+
+def on(model: str, *asked: Any) -> tuple[Any, ...]:
+    """Return parameters that ask the same of another model."""
+    return tuple(dataclasses.replace(params, model=model) for params in asked)
 
 
 def question_of(params: Any) -> tuple[Paper, Question]:

@@ -22,14 +22,14 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from interp_core import exports
 from interp_core.fields import fields_of
+from interp_core.findings import Finding
 from interp_core.plot import theme
 from interp_core.question import Question, stored
 from interp_core.registry import PAPERS
-from interp_core.results import Finding, Result
+from interp_core.results import Result
 
 DEFAULT_APP_URL = "http://localhost:8501"
 MISSING = "–"
-VERDICTS = {True: ("✓", "holds"), False: ("✗", "does not hold")}
 
 
 def figure(chart: alt.TopLevelMixin, name: str, min_width: int = 0) -> Markdown:
@@ -61,18 +61,18 @@ def table(frame: pd.DataFrame) -> Markdown:
 
 
 def findings(items: Iterable[Finding]) -> Markdown:
-    """The "paper against ours" table: a word and a mark say whether each claim holds."""
-    head = ["Claim", "Criterion", "Paper", "Ours [95% interval]", "Holds", "n"]
+    """The "paper against ours" table; checks of the computation, which are no findings, come last."""
+    head = ["Claim", "Measured as", "Paper", "Ours [95% interval]", "Verdict", "n"]
     rows = (
         [
-            _text(f.claim),
-            _text(f.criterion),
-            _text(f.paper),
+            _text(f"{f.claim} (a check)" if f.check else f.claim),
+            _text(f.decided_by),
+            _text(f.source),
             _text(f.shown),
-            _verdict(f.holds),
+            _verdict(f),
             _text(f"{f.n:,} {f.of}"),
         ]
-        for f in items
+        for f in sorted(items, key=lambda f: f.check)
     )
     return _html_table(head, rows, [False, False, False, False, False, True], "lensbook-findings")
 
@@ -207,9 +207,9 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _verdict(holds: bool) -> str:
-    mark, word = VERDICTS[holds]
-    return f'<span class="lensbook-verdict">{mark} {word}</span>'
+def _verdict(finding: Finding) -> str:
+    verdict = f'<span class="lensbook-verdict">{finding.verdict}</span>'
+    return verdict if finding.holds else f"<strong>{verdict}</strong>"
 
 
 def _html_table(

@@ -21,71 +21,12 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from interp_core import archive
-from interp_core.estimates import Estimate
+from interp_core.findings import Finding
 from interp_core.models.info import ModelInfo
 from interp_core.paths import shipped_digest
 from interp_core.query import link
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A claim of the paper beside what was measured here."""
-
-    id: str
-    claim: str
-    """What the paper says, or what would have to be true."""
-    paper: str
-    """The paper's own figure, in words."""
-    ours: float
-    """What was measured, in ``unit``."""
-    unit: str
-    """nats, share, layer, ..."""
-    ci: tuple[float, float] | None
-    """95% interval of ``ours``, where it is an estimate."""
-    holds: bool
-    """Whether the claim holds in our measurement."""
-    n: int
-    """How many items ``ours`` was measured over."""
-    of: str
-    """What ``n`` counts."""
-
-    criterion: str = ""
-    """What decides whether it holds, where the claim does not say."""
-
-    @classmethod
-    def measured(
-        cls,
-        id: str,
-        claim: str,
-        paper: str,
-        estimate: Estimate,
-        unit: str,
-        *,
-        holds: bool,
-        criterion: str = "",
-    ) -> Self:
-        """Return the finding that an estimate makes."""
-        low, high = estimate.low, estimate.high
-        ci = None if low is None or high is None else (low, high)
-        ours, n, of = estimate.value, estimate.n, estimate.of
-        return cls(id, claim, paper, ours, unit, ci, bool(holds), n, of, criterion)
-
-    @property
-    def shown(self) -> str:
-        """``ours`` with its interval and unit, with the digits that it supports."""
-        percent = self.unit == "share"
-
-        def show(x: float) -> str:
-            if percent:
-                return f"{100 * x:.0f}%"
-            if x == round(x) or abs(x) >= 100:
-                return f"{x:,.0f}"
-            return f"{x:.2g}" if abs(x) < 1 else f"{x:.1f}"
-
-        interval = "" if self.ci is None else f" [{show(self.ci[0])}, {show(self.ci[1])}]"
-        return f"{show(self.ours)}{interval}{'' if percent else ' ' + self.unit}"
 
 
 Claim = Callable[[Any], "Finding | list[Finding] | None"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from interp_core.findings import Finding
 from interp_core.papers import (
     causal_tracing,
     induction_heads,
@@ -25,7 +26,7 @@ from interp_core.papers import (
 from interp_core.papers.steering.pairs import BEHAVIOURS
 from interp_core.papers.steering.strength import RANDOM, SHUFFLED
 from interp_core.question import stored
-from interp_core.results import Finding, Result
+from interp_core.results import Result
 
 FILE = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- what was found: scripts/readme.py -->", "<!-- end of what was found -->"

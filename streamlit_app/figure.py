@@ -16,9 +16,10 @@ from width import room
 from words import plain
 
 from interp_core import exports
+from interp_core.findings import Finding
 from interp_core.plot import theme
 from interp_core.plot.room import narrow, within
-from interp_core.results import Figure, Finding, Result
+from interp_core.results import Figure, Result
 
 _MOST = 100
 """Figures that are remembered, of some 0.1 MB each."""
@@ -131,11 +132,14 @@ def _table(frame: pd.DataFrame) -> None:
 
 
 def findings(items: list[Finding]) -> None:
-    """Show the paper's claims beside ours, those that are not replicated named first."""
-    failing = [item for item in items if not item.holds]
-    if failing:
-        names = "; ".join(plain(item.claim) for item in failing)
-        st.markdown(f"**Not replicated on this model:** {names}.")
+    """Show the paper's claims beside ours, those that are not replicated named first, checks last."""
+    items = sorted(items, key=lambda item: item.check)
+    for words, verdict in (
+        ("Not replicated on this model", False),
+        ("Undecided on this model", None),
+    ):
+        if names := [plain(item.claim) for item in items if item.holds is verdict]:
+            st.markdown(f"**{words}:** {'; '.join(names)}.")
     with within(room()):
         if narrow():  # six columns would have a word a line
             for item in items:
@@ -143,16 +147,16 @@ def findings(items: list[Finding]) -> None:
             return
     table = pd.DataFrame(
         {
-            "Claim": [item.claim for item in items],
-            "Criterion": [item.criterion for item in items],
-            "Paper": [item.paper for item in items],
+            "Claim": [f"{item.claim} (a check)" if item.check else item.claim for item in items],
+            "Measured as": [item.decided_by for item in items],
+            "Paper": [item.source for item in items],
             "Ours": [item.shown for item in items],
-            "Verdict": [_verdict(item) for item in items],
+            "Verdict": [item.verdict for item in items],
             "n": [f"{item.n:,} {item.of}" for item in items],
         }
     )
-    if not any(item.criterion for item in items):
-        table = table.drop(columns="Criterion")
+    if not any(item.decided_by for item in items):
+        table = table.drop(columns="Measured as")
     for name in ("Verdict", "n"):
         table[name] = table[name].str.replace(" ", "\u00a0")  # stays on one line
     st.table(table.map(plain).set_index("Claim"))
@@ -160,14 +164,10 @@ def findings(items: list[Finding]) -> None:
 
 def _finding(item: Finding) -> None:
     """Show a claim on a phone."""
-    criterion = f" Criterion: {item.criterion}." if item.criterion else ""
-    st.markdown(f"**{plain(item.claim)}:** {plain(_verdict(item))}")
-    said = f"Ours: {item.shown} (n = {item.n:,} {item.of}). Paper: {item.paper}.{criterion}"
+    measured = f" Measured as {item.decided_by}." if item.decided_by else ""
+    st.markdown(f"**{plain(item.claim)}:** {plain(item.verdict)}")
+    said = f"Ours: {item.shown} (n = {item.n:,} {item.of}). Paper: {item.source}.{measured}"
     st.caption(plain(said))
-
-
-def _verdict(item: Finding) -> str:
-    return "\u2713 holds" if item.holds else "\u2717 not replicated"
 
 
 def _height(spec: dict) -> int:

@@ -19,6 +19,7 @@ from conftest import REFERENCE
 
 from interp_core import cli, load_model, question
 from interp_core.fields import fields_of
+from interp_core.findings import Finding
 from interp_core.models import catalogue
 from interp_core.papers import causal_tracing, induction_heads
 from interp_core.papers.logit_lens import PRESETS, Params, PromptsParams
@@ -40,7 +41,7 @@ KEYS = {
     "link",
 }
 FRAMES = {"grid", "cells", "tokens", "watched", "attribution", "layers", "averages"}
-FINDING = {"id", "claim", "paper", "ours", "unit", "ci", "holds", "n", "of", "criterion"}
+FINDING = {each.name for each in dataclasses.fields(Finding)}
 
 
 @pytest.fixture
@@ -109,9 +110,9 @@ def test_a_new_prompt_is_computed_on_the_default_model(run):
 def test_text_for_people(run):
     status, out, err = run("logit-lens")
     assert (status, err) == (0, "") and "final_token: ' Paris'" in out
-    holds = [finding.holds for finding in stored(Params()).findings]
-    assert out.count("\n  holds  ") == sum(holds) > 0
-    assert out.count("\n  not replicated  ") == len(holds) - sum(holds) > 0
+    verdicts = [finding.verdict for finding in stored(Params()).findings]
+    assert {"\u2713 holds", "\u2717 not replicated"} <= set(verdicts)
+    assert all(out.count(f"\n  {each}  ") == verdicts.count(each) for each in set(verdicts))
     assert "link: /logit-lens" in out and catalogue.DEFAULT in out
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEFAULT = "SmolLM2-135M-Instruct"
+SECOND = "gemma-3-270m"
+"""The models that claims are measured on: of two families, one tuned to instructions, one not."""
 """The model that everyone has: short name and folder."""
 
 

@@ -13,6 +13,7 @@ Departures: a token that begins documents stands in front of the prompt (``start
 the subject often is the attention sink; prompts and facts are the project's own.
 """
 
+from interp_core.models.info import SECOND
 from interp_core.papers.causal_tracing import (
     claims,
     cost,
@@ -30,7 +31,7 @@ from interp_core.papers.causal_tracing.compute.subject import prompt_ids
 from interp_core.papers.causal_tracing.edit import Edit, EditParams
 from interp_core.papers.causal_tracing.scores import EditScores, ScoresParams
 from interp_core.papers.causal_tracing.trace import Params, Trace
-from interp_core.question import Paper, Question
+from interp_core.question import Paper, Question, on
 from interp_core.results import Figure
 
 __all__ = [
@@ -177,6 +178,8 @@ SCORES = Question(
     sentence=figures_scores.sentence,
 )
 
+_HEADLINE = (AverageParams(), ScoresParams())
+
 PAPER = Paper(
     name="causal-tracing",
     title="Causal Tracing and ROME",
@@ -186,6 +189,8 @@ PAPER = Paper(
     questions=(TRACE, AVERAGE, EDIT, SCORES),
     method=_METHOD,
     presets=PRESETS,
+    headline=_HEADLINE,
+    second=on(SECOND, *_HEADLINE),
     ships=SWEEP,
 )
 run = PAPER.run

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from interp_core.estimates import Estimate
+from interp_core.findings import Finding
 from interp_core.papers.causal_tracing.average import Average
 from interp_core.papers.causal_tracing.scores import EditScores
-from interp_core.results import Finding
 
 _EARLY, _SITE, _LATE = 13 / 30, 19 / 30, (17 / 30, 25 / 30)
 """Depths, as shares of the blocks: where the early site ends, up to where the last subject token

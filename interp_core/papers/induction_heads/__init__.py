@@ -9,6 +9,7 @@ copying score is measured on repeats (see :mod:`.heads`); in-context learning is
 Python's manual, which ships with Lensbook, as no other corpus is there without a network.
 """
 
+from interp_core.models.info import SECOND
 from interp_core.papers.induction_heads import (
     claims,
     claims_training,
@@ -31,7 +32,8 @@ from interp_core.papers.induction_heads.context import ContextParams, InContext
 from interp_core.papers.induction_heads.heads import Heads, HeadsView, Params
 from interp_core.papers.induction_heads.params import PREVIOUS, head_name
 from interp_core.papers.induction_heads.training import Training, TrainingParams, TrainingView
-from interp_core.question import Paper, Question
+from interp_core.params import OnModel
+from interp_core.question import Paper, Question, on
 from interp_core.results import Figure
 
 __all__ = [
@@ -200,5 +202,7 @@ PAPER = Paper(
     questions=(HEADS, ATTENTION, ABLATION, CIRCUITS, CONTEXT, TRAINING),
     method=_METHOD,
     presets=PRESETS,
+    headline=(Params(), *EVIDENCE.values()),
+    second=on(SECOND, Params(), *(each for each in EVIDENCE.values() if isinstance(each, OnModel))),
 )
 run = PAPER.run

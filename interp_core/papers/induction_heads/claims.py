@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from interp_core.estimates import Estimate
+from interp_core.findings import Finding
 from interp_core.papers.induction_heads.ablation import Ablated
 from interp_core.papers.induction_heads.circuits import Circuits
 from interp_core.papers.induction_heads.context import InContext
 from interp_core.papers.induction_heads.heads import Heads
 from interp_core.papers.induction_heads.params import head_name, parse_top
-from interp_core.results import Finding
 
 _SEVERAL = 5
 """Heads that make "several"."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp_core.estimates import Estimate
+from interp_core.findings import Finding
 from interp_core.papers.induction_heads.toys import D_VOCAB, Toy
 from interp_core.papers.induction_heads.training import TESTS, Training
-from interp_core.results import Finding
 
 FALL, WINDOW = 1.5, 0.3
 """A phase change: by how many nats the second copy's loss falls, and in what share of training."""

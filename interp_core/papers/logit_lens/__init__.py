@@ -13,11 +13,12 @@ the divergence is KL(final || layer) in nats, the direction of Belrose et al. 20
 
 from functools import partial
 
+from interp_core.models.info import SECOND
 from interp_core.papers.logit_lens import compute, cost, figures, figures_grid, figures_layers
 from interp_core.papers.logit_lens.lens import LogitLens
 from interp_core.papers.logit_lens.params import LensView, Params
 from interp_core.papers.logit_lens.prompts import Averages, PromptsParams
-from interp_core.question import Paper, Question
+from interp_core.question import Paper, Question, on
 from interp_core.results import Figure
 
 __all__ = ["PAPER", "PRESETS", "Averages", "LogitLens", "Params", "PromptsParams", "run"]
@@ -99,5 +100,7 @@ PAPER = Paper(
     questions=(LENS, PROMPTS),
     method=_METHOD,
     presets=PRESETS,
+    headline=(PromptsParams(),),
+    second=on(SECOND, PromptsParams()),
 )
 run = PAPER.run

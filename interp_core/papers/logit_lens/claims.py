@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp_core.estimates import Estimate, Resample
-from interp_core.results import Finding
+from interp_core.findings import Finding
 
 _MIDDLE, _LAST_THIRD, _NEAR_END, _DEEP = 1 / 2, 2 / 3, 25 / 30, 28 / 30
 """Depths at which claims are tested: the shares of blocks that have run."""

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from interp_core.estimates import Resample, interval
+from interp_core.findings import Finding
 from interp_core.papers.logit_lens.claims import Measured, findings
 from interp_core.params import OnModel, param, parameters
 from interp_core.paths import SHIPPED
-from interp_core.results import Finding, Provenance, Result
+from interp_core.results import Provenance, Result
 
 _PROMPTS = "prompts.json"
 STATISTICS = ("kl", "entropy", "agreement", "median_rank", "input_share")

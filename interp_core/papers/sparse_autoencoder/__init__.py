@@ -247,11 +247,15 @@ PAPER = Paper(
     questions=(FIRING, FEATURE, FEATURES, EVALUATE, STEER, TRAIN, TRANSFORMER),
     method=_METHOD,
     presets=PRESETS,
-    ships=(
-        SMALL_TRAINING,
+    headline=(
         EvaluateParams(**_SMALL),
-        EvaluateParams(text="prose"),
         FeaturesParams(**_SMALL),
+        SMALL_TRAINING,
+        EvaluateParams(),
+        EvaluateParams(text="prose"),
+        FeaturesParams(),
+    ),
+    ships=(
         *SMALL_FEATURES,
         *(FeatureParams(feature=n) for n in _FIRST),
         STEERED,

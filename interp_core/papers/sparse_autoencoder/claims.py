@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from interp_core.estimates import Estimate, means, share
+from interp_core.findings import Finding
 from interp_core.papers.sparse_autoencoder.evaluation import Evaluation
 from interp_core.papers.sparse_autoencoder.features import Features
 from interp_core.papers.sparse_autoencoder.training import Training
-from interp_core.results import Finding
 
 MOST_L0, LEAST_RECOVERED, MOST_DEAD, LEAST_DECADES = 20.0, 0.75, 0.1, 3.0
 """Bars: the first is the paper's (10 to 20), the second near its 79%; the others are ours."""

@@ -7,6 +7,7 @@ Departures: beside the paper's protocol of letters, one of the answers' own text
 larger model, but by perplexity and repetition; pairs are our own.
 """
 
+from interp_core.models import info
 from interp_core.papers.steering import (
     claims,
     cost,
@@ -32,7 +33,7 @@ from interp_core.papers.steering.saved import Saved, SaveParams
 from interp_core.papers.steering.strength import Strength
 from interp_core.papers.steering.sweep import Sweep
 from interp_core.papers.steering.vectors import Vectors
-from interp_core.question import Paper, Question
+from interp_core.question import Paper, Question, on
 from interp_core.results import Figure
 
 __all__ = [
@@ -74,7 +75,7 @@ PRESETS: dict[str, Params] = {
 }
 """Ready-made settings; their results on the default model ship with the package."""
 
-SECOND = (StrengthParams(model="gemma-3-270m"), SweepParams(model="gemma-3-270m"))
+SECOND = on(info.SECOND, StrengthParams(), SweepParams())
 """What is measured of a second model, a base model without a chat template; it ships."""
 
 STEER = Question(
@@ -180,13 +181,13 @@ PAPER = Paper(
     questions=(STEER, SWEEP, STRENGTH, GEOMETRY, SAVE),
     method=_METHOD,
     presets=PRESETS,
-    ships=(
-        *(SaveParams(behaviour=name) for name in _OTHERS),
-        *(StrengthParams(behaviour=name) for name in _OTHERS),
-        *(SweepParams(behaviour=name) for name in _OTHERS),
-        GeometryParams(behaviour="refusal", protocol="ab"),
+    headline=(
+        *(StrengthParams(behaviour=name) for name in contrast.BEHAVIOURS),
+        *(SweepParams(behaviour=name) for name in contrast.BEHAVIOURS),
+        *(GeometryParams(behaviour=name, protocol="ab") for name in ("formality", "refusal")),
         StrengthParams(protocol="ab"),
-        *SECOND,
     ),
+    second=SECOND,
+    ships=tuple(SaveParams(behaviour=name) for name in _OTHERS),
 )
 run = PAPER.run

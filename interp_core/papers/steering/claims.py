@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from interp_core.estimates import Estimate, Resample, means, share
+from interp_core.findings import Finding
 from interp_core.papers.steering.geometry import Geometry
 from interp_core.papers.steering.strength import MOST_LOSS, RANDOM, SHUFFLED, Strength
 from interp_core.papers.steering.sweep import Sweep
-from interp_core.results import Finding
 
 LEAST_SWING, MOST_SHARE = 0.1, 0.25
 PEAK = (0.3, 0.6)

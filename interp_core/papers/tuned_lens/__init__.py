@@ -14,6 +14,7 @@ of the vocabulary; position 0, the attention sink of most models, is trained on 
 import dataclasses
 from functools import partial
 
+from interp_core.models import info
 from interp_core.papers.logit_lens import compute as logit_lens
 from interp_core.papers.tuned_lens import (
     claims,
@@ -87,7 +88,7 @@ PRESETS: dict[str, Params] = {
 }
 """Ready-made settings; their results on the default model ship with the package."""
 
-_SECOND = EvaluateParams(model="gemma-3-270m", lens="18ca219e04a5a824", beside="none", positions=32)
+_SECOND = EvaluateParams(model=info.SECOND, lens="18ca219e04a5a824", beside="none", positions=32)
 SECOND = (_SECOND, dataclasses.replace(_SECOND, text="code"))
 """A lens of Gemma 3 270M, trained by ``tuned-lens train --model gemma-3-270m --context 128 --batch 4
 --positions 64 --steps 250``, on both texts. What was measured ships; the lens does not."""
@@ -236,6 +237,13 @@ PAPER = Paper(
     questions=(LENS, EVALUATE, TRANSFER, BASIS, DETECT, TRAIN),
     method=_METHOD,
     presets=PRESETS,
-    ships=SECOND,
+    headline=(
+        EvaluateParams(),
+        EvaluateParams(text="code"),
+        TransferParams(),
+        BasisParams(),
+        DetectParams(),
+    ),
+    second=SECOND,
 )
 run = PAPER.run

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from interp_core.estimates import Estimate, jackknife, ratios
+from interp_core.findings import Finding
 from interp_core.papers.tuned_lens.evaluation import BIAS_ONLY, LOGIT, TUNED, Evaluation
 from interp_core.papers.tuned_lens.transfer import Transfer
-from interp_core.results import Finding
 
 _TWO_THIRDS, _MIDDLE = 2 / 3, 1 / 2
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)

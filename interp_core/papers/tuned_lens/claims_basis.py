@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from interp_core.estimates import Estimate
+from interp_core.findings import Finding
 from interp_core.papers.tuned_lens.basis import Basis, correlation
 from interp_core.papers.tuned_lens.evaluation import LOGIT, TUNED
-from interp_core.results import Finding
 
 
 def claims(result: Basis) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from interp_core.estimates import Estimate
+from interp_core.findings import Finding
 from interp_core.papers.tuned_lens.detection import (
     DETECTORS,
     FOREST,
@@ -14,7 +15,6 @@ from interp_core.papers.tuned_lens.detection import (
     TUNED,
     Detection,
 )
-from interp_core.results import Finding
 
 
 def claims(result: Detection) -> list[Finding]:

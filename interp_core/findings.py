@@ -1,0 +1,198 @@
+"""A paper's claims beside what was measured, and the one rule that decides them.
+
+A measure is held against a :class:`Bar`. The claim *holds* where the whole 95% interval keeps within the bar, is
+*not replicated* where the whole interval lies beyond it, and is *undecided* where the interval reaches across. A
+measure that has no interval is decided by its value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from interp_core.estimates import Estimate
+
+OURS, PAPERS = "ours", "the paper's"
+"""Who set a bar."""
+VERDICTS = {
+    True: ("\u2713", "holds"),
+    False: ("\u2717", "not replicated"),
+    None: ("?", "undecided"),
+}
+"""How each verdict is marked, and what it is called."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Within what a measure has to be for its claim to hold."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    source: str = OURS
+    """Whose it is: chosen here, before it was measured, or given by the paper."""
+
+    def verdict(self, estimate: Estimate) -> bool | None:
+        """Return whether an estimate keeps within it; None where its interval reaches across."""
+        low = estimate.value if estimate.low is None else estimate.low
+        high = estimate.value if estimate.high is None else estimate.high
+        if self.low <= low and high <= self.high:
+            return True
+        return False if high < self.low or low > self.high else None
+
+    def of_ends(self, ends: np.ndarray) -> list[bool | None]:
+        """Return the verdicts of values with the ends of their intervals, [..., 3]."""
+        rows = np.asarray(ends, float).reshape(-1, 3)
+        return [self.verdict(Estimate.of_ends(row, 0, "")) for row in rows]
+
+    def words(self, unit: str) -> str:
+        """Return the bar as a reader is told it."""
+        if math.isinf(self.high):
+            said = "above 0" if self.low == 0 else f"at least {shown(self.low, unit)}"
+        elif math.isinf(self.low):
+            said = "below 0" if self.high == 0 else f"at most {shown(self.high, unit)}"
+        else:
+            said = f"between {shown(self.low, unit)} and {shown(self.high, unit)}"
+        return f"{said} (bar: {self.source})"
+
+
+def at_least(value: float, source: str = OURS) -> Bar:
+    """Return a bar that a measure has to reach."""
+    return Bar(low=value, source=source)
+
+
+def at_most(value: float, source: str = OURS) -> Bar:
+    """Return a bar that a measure must not pass."""
+    return Bar(high=value, source=source)
+
+
+def every(verdicts: Iterable[bool | None]) -> bool | None:
+    """Return whether all hold: not where one does not, and undecided where one is."""
+    found = list(verdicts)
+    return False if False in found else None if None in found else True
+
+
+def either(verdicts: Iterable[bool | None]) -> bool | None:
+    """Return whether one holds: undecided where none does and one is undecided."""
+    found = list(verdicts)
+    return True if True in found else None if None in found else False
+
+
+def shown(value: float, unit: str) -> str:
+    """Return a number with the digits that it supports; a share as a percentage."""
+    if unit == "share":
+        return f"{100 * value:.0f}%"
+    if value == round(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.2g}" if abs(value) < 1 else f"{value:.1f}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim of a paper beside what was measured here."""
+
+    id: str
+    claim: str
+    """What the paper says, or what would have to be true."""
+    paper: str
+    """The paper's own figure, in words."""
+    ours: float
+    """What was measured, in ``unit``."""
+    unit: str
+    """nats, share, layer, ..."""
+    ci: tuple[float, float] | None
+    """95% interval of ``ours``, where it is an estimate."""
+    holds: bool | None
+    """Whether the claim holds in our measurement; None where that is undecided."""
+    n: int
+    """How many items ``ours`` was measured over: those that were drawn, and that its interval resamples."""
+    of: str
+    """What ``n`` counts."""
+
+    criterion: str = ""
+    """What decides whether it holds, and who set it."""
+    measure: str = ""
+    """What ``ours`` is, as a formula in words."""
+    place: str = ""
+    """Where the paper says it: a section, figure or table."""
+    check: bool = False
+    """Whether it holds by definition unless the computation is wrong: a check, which counts as no finding."""
+
+    @classmethod
+    def measured(
+        cls,
+        id: str,
+        claim: str,
+        paper: str,
+        estimate: Estimate,
+        unit: str,
+        *,
+        bar: Bar | None = None,
+        holds: bool | None = None,
+        criterion: str = "",
+        measure: str = "",
+        place: str = "",
+        check: bool = False,
+    ) -> Self:
+        """Return the finding that an estimate makes.
+
+        It is decided by ``bar``, and ``criterion`` then says what more there is to say; or, where no
+        single bar decides it, ``holds`` is the verdict, and ``criterion`` says what gives it.
+        """
+        if bar is not None:
+            holds = bar.verdict(estimate)
+            criterion = "; ".join(part for part in (bar.words(unit), criterion) if part)
+        low, high = estimate.low, estimate.high
+        ci = None if low is None or high is None else (low, high)
+        return cls(
+            id,
+            claim,
+            paper,
+            estimate.value,
+            unit,
+            ci,
+            None if holds is None else bool(holds),
+            estimate.n,
+            estimate.of,
+            criterion,
+            measure,
+            place,
+            check,
+        )
+
+    @property
+    def shown(self) -> str:
+        """``ours`` with its interval and unit."""
+        ends = [] if self.ci is None else [shown(end, self.unit) for end in self.ci]
+        interval = f" [{', '.join(ends)}]" if ends else ""
+        unit = "" if self.unit == "share" else f" {self.unit}"
+        return f"{shown(self.ours, self.unit)}{interval}{unit}"
+
+    @property
+    def verdict(self) -> str:
+        """Its verdict with a mark, so that no colour has to tell it."""
+        return " ".join(VERDICTS[self.holds])
+
+    @property
+    def decided_by(self) -> str:
+        """What is measured, and what it is held against."""
+        return ": ".join(part for part in (self.measure, self.criterion) if part)
+
+    @property
+    def source(self) -> str:
+        """The paper's own figure, and where it stands."""
+        return f"{self.paper} ({self.place})" if self.place else self.paper
+
+
+def counted(items: Sequence[Any]) -> str:
+    """Return how many claims hold, are not replicated and are undecided; checks are left out."""
+    claims = [item for item in items if not item.check]
+    parts = [
+        f"{sum(item.holds is verdict for item in claims)} {words}"
+        for verdict, words in ((True, "hold"), (False, "are not replicated"), (None, "undecided"))
+        if verdict or any(item.holds is verdict for item in claims)
+    ]
+    return f"of {len(claims)} claims {', '.join(parts)}"
