@@ -1,4 +1,4 @@
-"""The command line: ``python -m interp_core PAPER [QUESTION]|link|models|doctor``."""
+"""The command line: ``python -m interp_core PAPER [QUESTION]|link|reproduce|models|doctor``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 from tqdm import tqdm
 
-from interp_core import doctor, exports, interrupt, links
+from interp_core import doctor, exports, interrupt, links, replication
 from interp_core.corpus import HUB
 from interp_core.fields import Parameter, fields_of
 from interp_core.messages import is_internal, one_line, sentence
@@ -76,7 +76,7 @@ def _refuse(parser: _Parser, options: argparse.Namespace, unknown: list[str]) ->
 
 def _parser() -> _Parser:
     parser = _Parser(prog="python -m interp_core", description=__doc__, allow_abbrev=False)
-    commands = parser.add_subparsers(required=True, metavar="PAPER|link|models|doctor")
+    commands = parser.add_subparsers(required=True, metavar="PAPER|link|reproduce|models|doctor")
     for paper in PAPERS.values():
         about = f"{paper.claim} ({paper.reference})"
         command = commands.add_parser(paper.name, help=about, description=about)
@@ -93,6 +93,11 @@ def _parser() -> _Parser:
         "--accept-terms", action="store_true", help="accept the terms that the model comes under"
     )
     models.set_defaults(command=_models)
+    again = commands.add_parser("reproduce", help="measure a paper's claim again, and compare")
+    again.add_argument("claims", nargs="*", metavar="CLAIM", help="as causal-tracing/efficacy")
+    again.add_argument("--all", action="store_true", help="every claim that the report lists")
+    again.add_argument("--model", metavar="ID", default="", help="other than the claim's own")
+    again.set_defaults(command=_reproduce)
     doctor_ = commands.add_parser("doctor", help="report device, BLAS, caches and versions")
     doctor_.set_defaults(command=lambda _: print(doctor.report()))
     return parser
@@ -167,6 +172,17 @@ def _result(params: Any) -> Result:
         return found
     model = _watch(load_model, params.model) if question.on_model else None
     return _watch(lambda: attach(obtain(model, params), model))
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    if options.all == bool(options.claims):
+        raise ParameterError("claim: accepted: one or several claims, or --all")
+    asked = [replication.named(name) for name in options.claims]
+    if options.all:
+        asked = [claim for paper in PAPERS.values() for claim in replication.claims(paper)]
+    answers = replication.again(asked, options.model)
+    for _ in asked:
+        print(one_line(str(_watch(next, answers)), 400), flush=True)
 
 
 def _watch(call: Callable[..., T], *arguments: Any) -> T:

@@ -172,6 +172,17 @@ class Finding:
         return f"{shown(self.ours, self.unit)}{interval}{unit}"
 
     @property
+    def tolerance(self) -> float:
+        """How far it may lie from this when it is measured again on the same model, in ``unit``.
+
+        Half of its interval, or a twentieth of its value where it has none: draws and seeds are the same
+        again, so that only rounding can move it.
+        """
+        if self.ci is None:
+            return 0.05 * abs(self.ours)
+        return (self.ci[1] - self.ci[0]) / 2
+
+    @property
     def verdict(self) -> str:
         """Its verdict with a mark, so that no colour has to tell it."""
         return " ".join(VERDICTS[self.holds])

@@ -20,9 +20,10 @@ import pandas as pd
 from IPython.display import Markdown
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from interp_core import exports
+from interp_core import exports, replication
 from interp_core.fields import fields_of
 from interp_core.findings import Finding
+from interp_core.models.info import MODELS
 from interp_core.plot import theme
 from interp_core.question import Question, stored
 from interp_core.registry import PAPERS
@@ -75,6 +76,27 @@ def findings(items: Iterable[Finding]) -> Markdown:
         for f in sorted(items, key=lambda f: f.check)
     )
     return _html_table(head, rows, [False, False, False, False, False, True], "lensbook-findings")
+
+
+def claims(name: str) -> Markdown:
+    """A paper's claims on both models, as they ship: each with what decides it, and its verdicts."""
+    head = ["Claim", "Measured as", "Paper", *MODELS.values()]
+    rows = (
+        [
+            _text(f"{each.first.claim} (a check)" if each.first.check else each.first.claim),
+            _text(each.first.decided_by),
+            _text(each.first.source),
+            *(_measured(finding) for finding in (each.first, each.second)),
+        ]
+        for each in sorted(replication.claims(PAPERS[name]), key=lambda each: each.first.check)
+    )
+    return _html_table(head, rows, [False] * len(head), "lensbook-findings")
+
+
+def _measured(finding: Finding | None) -> str:
+    if finding is None:
+        return MISSING
+    return f"{_text(finding.shown)}<br>{_verdict(finding)}<br>{_text(f'n = {finding.n:,} {finding.of}')}"
 
 
 def paper(name: str) -> Markdown:

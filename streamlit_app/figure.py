@@ -6,7 +6,7 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import altair as alt
@@ -131,8 +131,14 @@ def _table(frame: pd.DataFrame) -> None:
     st.dataframe(frame, hide_index=True, width="content", column_config=config)
 
 
-def findings(items: list[Finding]) -> None:
-    """Show the paper's claims beside ours, those that are not replicated named first, checks last."""
+def findings(items: list[Finding], other: str, beside: Mapping[str, Finding]) -> None:
+    """Show the paper's claims beside ours, those that are not replicated named first, checks last.
+
+    Args:
+        items: What was measured on this model.
+        other: Another model's name.
+        beside: What was measured on that one, by claim.
+    """
     items = sorted(items, key=lambda item: item.check)
     for words, verdict in (
         ("Not replicated on this model", False),
@@ -143,7 +149,7 @@ def findings(items: list[Finding]) -> None:
     with within(room()):
         if narrow():  # six columns would have a word a line
             for item in items:
-                _finding(item)
+                _finding(item, other, beside.get(item.id))
             return
     table = pd.DataFrame(
         {
@@ -153,8 +159,11 @@ def findings(items: list[Finding]) -> None:
             "Ours": [item.shown for item in items],
             "Verdict": [item.verdict for item in items],
             "n": [f"{item.n:,} {item.of}" for item in items],
+            other: [_beside(beside.get(item.id)) for item in items],
         }
     )
+    if not any(item.id in beside for item in items):
+        table = table.drop(columns=other)
     if not any(item.decided_by for item in items):
         table = table.drop(columns="Measured as")
     for name in ("Verdict", "n"):
@@ -162,11 +171,17 @@ def findings(items: list[Finding]) -> None:
     st.table(table.map(plain).set_index("Claim"))
 
 
-def _finding(item: Finding) -> None:
+def _beside(item: Finding | None) -> str:
+    return "" if item is None else f"{item.shown}: {item.verdict}"
+
+
+def _finding(item: Finding, other: str, beside: Finding | None) -> None:
     """Show a claim on a phone."""
     measured = f" Measured as {item.decided_by}." if item.decided_by else ""
     st.markdown(f"**{plain(item.claim)}:** {plain(item.verdict)}")
     said = f"Ours: {item.shown} (n = {item.n:,} {item.of}). Paper: {item.source}.{measured}"
+    if beside is not None:
+        said += f" {other}: {_beside(beside)}."
     st.caption(plain(said))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import address
 import export
 import figure
@@ -12,7 +14,11 @@ import streamlit as st
 from model import pick
 from words import plain
 
+from interp_core import replication
+from interp_core.findings import Finding
+from interp_core.models.info import DEFAULT, MODELS, SECOND
 from interp_core.question import Paper, Question, question_of
+from interp_core.registry import PAPERS
 from interp_core.results import Result
 
 
@@ -53,6 +59,14 @@ def header(paper: Paper) -> None:
             st.markdown(paper.method)
 
 
+@cache
+def _beside(paper: str, model: str) -> tuple[str, dict[str, Finding]]:
+    """Return the name of another model that claims were measured on, and what ships of them by id."""
+    second = model != SECOND
+    name = MODELS[SECOND if second else DEFAULT]
+    return name, replication.findings(PAPERS[paper], second=second)
+
+
 def ending(paper: Paper, question: Question, result: Result, view: object) -> None:
     """Close the page: claims, export, provenance."""
     own = result.own_findings
@@ -60,11 +74,12 @@ def ending(paper: Paper, question: Question, result: Result, view: object) -> No
     missing = [each for name, each in question.evidence.items() if name not in result.evidence]
     if own or others or missing:
         st.markdown("### Findings")
+    beside = _beside(paper.name, result.provenance.model.id)
     if own or others:
-        figure.findings(own or others)
+        figure.findings(own or others, *beside)
     if own and others:
         with st.expander(f"{len(others)} more claims, of the paper's other questions"):
-            figure.findings(others)
+            figure.findings(others, *beside)
     if missing:
         st.markdown("The other claims were not measured on this model yet. They rest on:")
         with st.container(horizontal=True):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEFAULT = "SmolLM2-135M-Instruct"
-SECOND = "gemma-3-270m"
-"""The models that claims are measured on: of two families, one tuned to instructions, one not."""
 """The model that everyone has: short name and folder."""
+SECOND = "gemma-3-270m"
+"""The other model that claims are measured on: of another family, and not tuned to instructions."""
+MODELS = {DEFAULT: "SmolLM2-135M", SECOND: "Gemma 3 270M"}
+"""Both by the names that tables give them."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""Claims of all papers, on two models, and measured again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from interp_core import cli, replication
+from interp_core.findings import Finding
+from interp_core.params import ParameterError
+from interp_core.registry import PAPERS
+from interp_core.replication import Again, claims, findings, named
+
+EVERY = [claim for paper in PAPERS.values() for claim in claims(paper)]
+
+
+@pytest.mark.parametrize("paper", PAPERS.values(), ids=list(PAPERS))
+def test_every_headline_ships_and_every_claim_says_how_it_was_decided(paper):
+    found = [claim.first for claim in EVERY if claim.paper is paper]
+    assert len(found) >= 4
+    for finding in found:
+        assert finding.measure and (finding.criterion or finding.check), finding.id
+        assert finding.n > 0 and finding.of not in ("positions", "heads"), finding.id
+        assert finding.ci is None or finding.ci[0] <= finding.ours <= finding.ci[1], finding.id
+
+
+@pytest.mark.parametrize("paper", PAPERS.values(), ids=list(PAPERS))
+def test_claims_ship_for_a_second_model(paper):
+    own, other = (set(findings(paper, second=second)) for second in (False, True))
+    assert other and len(other & own) >= len(other) / 2
+
+
+def test_claims_have_names_of_their_own():
+    names = [claim.name for claim in EVERY]
+    assert len(set(names)) == len(names)
+    for paper in PAPERS.values():
+        for params in paper.headline:
+            result = replication.stored(params)
+            ids = [finding.id for finding in result.own_findings]
+            assert len(set(ids)) == len(ids), params
+
+
+def test_a_claim_is_named_with_its_paper_or_alone():
+    assert named("causal-tracing/efficacy").first == named("efficacy").first
+    with pytest.raises(ParameterError, match="'efficacious' is not accepted; accepted: logit-lens"):
+        named("efficacious")
+
+
+def test_a_claim_is_the_same_within_its_tolerance(monkeypatch, model, capsys):
+    claim = named("induction-heads/copy_loss")
+    assert cli.main(["reproduce", claim.name]) == 0
+    assert capsys.readouterr().out.startswith(f"same  {claim.name}: ")
+    moved = dataclasses.replace(claim.first, ours=claim.first.ours + 2 * claim.first.tolerance)
+    (far,) = replication.again([dataclasses.replace(claim, first=moved)])
+    assert far.answer == "differs" and far.now.ours == pytest.approx(claim.first.ours, abs=0.01)
+
+
+def test_what_cannot_be_measured_says_why(monkeypatch):
+    def refuse(*_, **__):
+        raise ParameterError("tokens: accepted: at most 64")
+
+    monkeypatch.setattr(replication, "obtain", refuse)
+    (found,) = replication.again([named("copy_loss")])
+    assert (found.answer, found.now) == ("not measured", None)
+    assert str(found).endswith("copy_loss: tokens: accepted: at most 64")
+
+
+def test_a_claim_without_an_interval_has_a_tolerance():
+    finding = Finding("a", "A", "B", 20.0, "layers", None, True, 1, "runs")
+    assert finding.tolerance == 1
+    assert isinstance(Again(EVERY[0], "same", finding).__str__(), str)
+
+
+@pytest.mark.parametrize("words", [[], ["efficacy", "--all"], ["no-such-claim"]])
+def test_what_is_asked_wrongly_is_refused_in_a_line(words, capsys):
+    assert cli.main(["reproduce", *words]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
