@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from interp_core.papers import causal_tracing
+from interp_core.replication import named
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("readme", ROOT / "scripts" / "readme.py")
@@ -22,22 +21,23 @@ def only_what_ships(tmp_path, monkeypatch):
     monkeypatch.setenv("LENSBOOK_CACHE", str(tmp_path))
 
 
-def test_the_readme_holds_the_measured_numbers():
+def test_the_readme_holds_what_was_measured():
     assert readme.rendered(TEXT) == TEXT
 
 
 def test_a_number_that_was_edited_by_hand_is_put_right():
-    assert "0.48 [0.41, 0.54]" in TEXT
-    assert readme.rendered(TEXT.replace("0.48 [0.41, 0.54]", "0.49 [0.41, 0.54]")) == TEXT
+    shown = named("causal-tracing/total_effect").first.shown
+    assert shown in TEXT
+    assert readme.rendered(TEXT.replace(shown, "0.99 [0.98, 1]")) == TEXT
 
 
-def test_a_verdict_that_changed_asks_for_another_sentence():
-    found = readme.Found(causal_tracing.ScoresParams())
-    assert found("efficacy").holds
-    with pytest.raises(ValueError, match="efficacy: the text says"):
-        found("efficacy", holds=False)
+def test_what_was_found_is_short_and_of_every_paper():
+    lines = readme.section().splitlines()
+    assert len(lines) <= 27, "25 lines between two markers"
+    assert list(readme.SHOWN) == list(readme.PAPERS)
 
 
-def test_what_does_not_ship_is_said():
-    with pytest.raises(ValueError, match="does not ship"):
-        readme.Found(replace(causal_tracing.ScoresParams(), seed=9))
+def test_a_claim_that_does_not_ship_is_said(monkeypatch):
+    monkeypatch.setitem(readme.SHOWN, "logit-lens", ("no_such_claim",))
+    with pytest.raises(ValueError, match="logit-lens/no_such_claim does not ship"):
+        readme.section()

@@ -35,15 +35,15 @@ def activations(
     norms, read = np.zeros(n_layers), 0
     front, prefix = _front(model.stream, texts)
     rest = [(ids[front:], start - front) for ids, start in texts]
-    order = sorted(range(len(rest)), key=lambda i: len(rest[i][0]))
     done = 0
-    for batch in _batches(order, [len(ids) for ids, _ in rest]):
+    for shared, batch in _batches(rest):
         report("reading answers", done, len(texts))
-        mean, norm = _read(model.stream, [rest[i] for i in batch], prefix)
-        means[batch] = mean
+        rows = [row for pair in batch for row in (2 * pair, 2 * pair + 1)]
+        mean, norm = _read_pairs(model.stream, [rest[row] for row in rows], shared, prefix)
+        means[rows] = mean
         norms += norm
-        read += sum(len(rest[i][0]) - rest[i][1] for i in batch)
-        done += len(batch)
+        read += sum(len(rest[row][0]) - rest[row][1] for row in rows)
+        done += len(rows)
     return means.reshape(len(pairs), 2, n_layers, d), norms / read
 
 
@@ -52,23 +52,53 @@ def _front(stream: ResidualStream, texts: list[tuple[list[int], int]]) -> tuple[
 
     Those are a chat template's own, as a rule: a system prompt that is there once for all.
     """
-    least, most = min(ids for ids, _ in texts), max(ids for ids, _ in texts)
-    alike = [a == b for a, b in zip(least, most, strict=False)]
-    shared = min([*alike, False].index(False), *(start for _, start in texts))
+    shared = _shared(texts)
     if not shared:
         return 0, {}
-    run = stream.run(mx.array([least[:shared]]), keep_kv=True, unembed=None)
+    run = stream.run(mx.array([texts[0][0][:shared]]), keep_kv=True, unembed=None)
     return shared, run.kv
 
 
-def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:
-    """Return texts of like lengths, in groups that run together."""
-    groups: list[list[int]] = [[]]
-    for i in order:
-        if groups[-1] and (len(groups[-1]) + 1) * lengths[i] > _TOKENS:
-            groups.append([])
-        groups[-1].append(i)
+def _shared(texts: list[tuple[list[int], int]]) -> int:
+    """Return how many tokens texts begin with alike, none of them read: the question, as a rule."""
+    alike = [len(set(column)) == 1 for column in zip(*(ids for ids, _ in texts), strict=False)]
+    return min([*alike, False].index(False), *(start for _, start in texts))
+
+
+def _batches(texts: list[tuple[list[int], int]]) -> list[tuple[int, list[int]]]:
+    """Return pairs that run together: how much of their two texts runs once for both, and which.
+
+    Where answers are longer than what they share, as whole sentences are, nothing does: larger batches
+    then save more.
+    """
+    both = [texts[i : i + 2] for i in range(0, len(texts), 2)]
+    longest = [max(len(ids) for ids, _ in pair) for pair in both]
+    shared = [_shared(pair) for pair in both]
+    shared = [some if 2 * some > most else 0 for some, most in zip(shared, longest, strict=True)]
+    groups: list[tuple[int, list[int]]] = []
+    for i in sorted(range(len(both)), key=lambda i: (shared[i], longest[i])):
+        tokens = max(shared[i], 2 * (longest[i] - shared[i]))
+        if not groups or groups[-1][0] != shared[i] or (len(groups[-1][1]) + 1) * tokens > _TOKENS:
+            groups.append((shared[i], []))
+        groups[-1][1].append(i)
     return groups
+
+
+def _read_pairs(
+    stream: ResidualStream,
+    texts: list[tuple[list[int], int]],
+    shared: int,
+    prefix: Mapping[int, KV],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what :func:`_read` does; the ``shared`` first tokens of each pair's two texts run once."""
+    if shared:
+        questions = mx.array([ids[:shared] for ids, _ in texts[::2]])
+        run = stream.run(questions, prefix=prefix, keep_kv=True, unembed=None)
+        prefix = {
+            layer: KV(mx.repeat(kv.keys, 2, axis=0), mx.repeat(kv.values, 2, axis=0))
+            for layer, kv in run.kv.items()
+        }
+    return _read(stream, [(ids[shared:], start - shared) for ids, start in texts], prefix)
 
 
 def _read(
