@@ -188,4 +188,4 @@ def test_figures_and_tables_show_every_run(monkeypatch):
     abrupt = table[table["abrupt"] == "yes"].groupby("model").size()
     assert len(table) == 20 and abrupt["2 layers"] == abrupt["3 layers"] == 5
     said = figures_seeds.sentence(result)
-    assert "2 layers: 5 of 5, from step" in said and "1 layer: 0 of 5 (heads in 0" in said
+    assert "2 layers: 5 of 5 (steepest from step" in said and "1 layer: 0 of 5 (heads in 0" in said

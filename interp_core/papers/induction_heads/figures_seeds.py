@@ -100,9 +100,9 @@ def sentence(result: Seeds) -> str:
     said, count = result.summary["models"], len(result.seeds)
     words = []
     for name, row in said.items():
-        when = f", from step {row['earliest']} to {row['latest']} on" if row["abrupt"] else ""
+        when = f"steepest from step {row['earliest']} to {row['latest']}, " if row["abrupt"] else ""
         words.append(
-            f"{TOYS[name]}: {row['abrupt']} of {count}{when} (heads in {row['form_heads']}, in-context score "
+            f"{TOYS[name]}: {row['abrupt']} of {count} ({when}heads in {row['form_heads']}, in-context score "
             f"{row['in_context']:.2f} nats)"
         )
     return (
