@@ -27,7 +27,7 @@ def runs(result: Seeds) -> alt.VConcatChart:
     return figure(
         alt.vconcat(*panels, spacing=12).resolve_scale(color="shared"),
         "Training from several seeds, a line for each run",
-        "Where induction heads form, all three change together; when that is differs from seed to seed.",
+        "In the paper all three change together, as induction heads form, and hardly move without these.",
         f"Dotted: chance loss, ln {D_VOCAB}. {len(result.seeds)} runs of each model, seeds "
         f"{result.seeds[0]} to {result.seeds[-1]}.",
     )
