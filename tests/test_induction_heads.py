@@ -19,6 +19,7 @@ from interp_core.papers.induction_heads import (
     ContextParams,
     InContext,
     Params,
+    SeedsParams,
     TrainingParams,
 )
 from interp_core.papers.induction_heads.compute import (
@@ -352,15 +353,21 @@ class TestAblation:
         assert result.summary["heads"] == [name] and f"ablate={PREVIOUS}" in result.link
         named = induction_heads.run(model, AblationParams(ablate=(name,), **given))
         assert (result.losses == named.losses).all() and (result.losses[0] != result.base).any()
-        assert result.findings[0].id == f"ablation_{name}" == named.findings[0].id
+        assert [f.id for f in result.findings] == ["ablation_previous"]
+        assert [f.id for f in named.findings] == ["ablation_named"]
 
     @pytest.mark.parametrize(
-        ("ablate", "told"), [(("top-1",), "the top 1 induction heads"), ((PREVIOUS,), "L1H1")]
+        ("ablate", "told"),
+        [
+            (("top-1",), "the top head by prefix matching"),
+            ((PREVIOUS,), "the head that looks most at the previous token"),
+        ],
     )
     def test_what_is_ablated_over_texts_is_told(self, ablate, told):
         losses = np.random.default_rng(0).uniform(1, 3, (2, 3, 511)).astype(np.float16)
         result = InContext(ContextParams(ablate=ablate), None, ((1, 1),), losses)
         assert result.findings[1].claim.startswith(f"Ablating {told} reduces")
+        assert "without L1H1" in result.findings[1].measure
 
 
 @every_model
@@ -439,7 +446,7 @@ def test_shipped_findings_are_whole():
         "previous_token": "Ablated",
         "circuits": "Circuits",
         "context": "InContext",
-        "training": "Training",
+        "seeds": "Seeds",
     }
     assert result.evidence["previous_token"].summary["heads"] == ["L16H0"]
     holds = {finding.id: finding.holds for finding in result.findings}
@@ -448,6 +455,7 @@ def test_shipped_findings_are_whole():
         assert holds[needed]
     context = result.evidence["context"]
     assert context.losses.shape[1:] == (200, 511) and context.score(0).high < 0
+    assert not any("L16" in each.id + each.claim for each in result.findings)  # one model's own
 
 
 def test_texts_are_read_whole_where_no_heads_are_named(tiny):
@@ -467,6 +475,7 @@ def test_links_go_to_the_analysis_they_name():
         CircuitsParams(layer=3): "Circuits",
         ContextParams(ablate=("L1H1",)): "InContext",
         TrainingParams(toys=("2",)): "Training",
+        SeedsParams(runs=3, seed=7): "Seeds",
     }
     for params, name in kinds.items():
         asked, _ = links.parse(link(params))

@@ -329,41 +329,13 @@ def synthetic(mid: dict[str, float], width: float = 40, top: float = 0.5) -> Tra
 PAPER = {"1": math.inf, "2": 800, "3": 700, "1-smeared": 200}
 
 
-def verdicts(training: Training) -> dict[str, bool]:
-    return {finding.id: finding.holds for finding in training.findings}
-
-
-def test_the_papers_curves_hold():
-    found = verdicts(synthetic(PAPER))
-    assert len(found) == 8 and all(found.values())
+def test_a_circuit_is_the_best_matching_head_and_the_one_before_that_looks_back():
     assert synthetic(PAPER).circuit("3") == (0, 2, 2, 1)
     assert synthetic(PAPER).circuit("1") is None
-    lead = next(f for f in synthetic(PAPER).findings if f.id == "smeared_keys")
-    assert lead.ours == pytest.approx(600, abs=25)
 
 
-def test_other_curves_do_not():
-    slow = verdicts(synthetic({"2": 750, "3": math.inf, "1-smeared": 900}, width=400))
-    assert not any(slow.values()) and "no_heads_1" not in slow
-    learned = verdicts(synthetic({"1": 800, "2": math.inf, "1-smeared": 200}))
-    assert not any(learned.values()) and len(learned) == 6
-    headless = verdicts(synthetic(PAPER, top=0.05))
-    assert not headless["heads_form_2"] and headless["phase_change_2"] and headless["no_heads_1"]
-
-
-def test_heads_that_form_at_another_time_do_not_count():
-    training = synthetic({"2": 900})
-    late = training.prefix_matching.copy()
-    late[0, :10, 1, 1] = 0.3  # it was there before
-    assert not verdicts(dataclasses.replace(training, prefix_matching=late))["heads_form_2"]
-
-
-def test_only_models_that_ended_are_judged():
-    training = synthetic(PAPER)
-    loss = training.loss.copy()
-    loss[1, 30:] = np.nan
-    found = verdicts(dataclasses.replace(training, loss=loss))
-    assert set(found) == {"phase_change_3", "heads_form_3", "no_phase_change_1", "no_heads_1"}
+def test_one_training_makes_no_claims():
+    assert synthetic(PAPER).findings == []  # those count runs
 
 
 def test_frames_and_summary_tell_what_was_measured():

@@ -19,6 +19,7 @@ from interp_core.papers.induction_heads import (
     figures_arcs,
     figures_attention,
     figures_circuits,
+    figures_seeds,
     figures_training,
 )
 from interp_core.papers.induction_heads.ablation import Ablated, AblationParams
@@ -28,9 +29,11 @@ from interp_core.papers.induction_heads.compute import ablation as compute_ablat
 from interp_core.papers.induction_heads.compute import context as compute_context
 from interp_core.papers.induction_heads.compute import heads as compute_heads
 from interp_core.papers.induction_heads.compute import path_patching, pattern, train
+from interp_core.papers.induction_heads.compute import seeds as compute_seeds
 from interp_core.papers.induction_heads.context import ContextParams, InContext
 from interp_core.papers.induction_heads.heads import Heads, HeadsView, Params
 from interp_core.papers.induction_heads.params import PREVIOUS, head_name
+from interp_core.papers.induction_heads.seeds import Seeds, SeedsParams
 from interp_core.papers.induction_heads.training import Training, TrainingParams, TrainingView
 from interp_core.params import OnModel
 from interp_core.question import Paper, Question, on
@@ -49,6 +52,8 @@ __all__ = [
     "InContext",
     "Params",
     "Pattern",
+    "Seeds",
+    "SeedsParams",
     "Training",
     "TrainingParams",
     "head_name",
@@ -64,8 +69,9 @@ the induction head's keys read that (*K-composition*). *Copying* is
 $\sum_i \lambda_i / \sum_i |\lambda_i|$ over the eigenvalues of $W_E W_{OV} W_U$. *Path patching* takes
 what an earlier head writes out of one head's keys and of nothing else. The *in-context learning
 score* is the loss of token 500 less that of token 50. With several copies attention is shared among
-them, so scores are summed over copies; the paper's sentence can be read otherwise. Each small model is
-trained from one seed; on other seeds the change comes some hundred steps earlier or later.
+them, so scores are summed over copies; the paper's sentence can be read otherwise. Claims about training
+count runs from several seeds; a change is *abrupt* where, after a plateau, most of the fall of the loss is
+within a tenth of training.
 """
 
 PRESETS = {
@@ -81,7 +87,7 @@ EVIDENCE = {
     "previous_token": AblationParams(ablate=(PREVIOUS,)),
     "circuits": CircuitsParams(),
     "context": ContextParams(),
-    "training": TrainingParams(),
+    "seeds": SeedsParams(),
 }
 """What the paper's claims rest on, beside the scores of heads."""
 
@@ -186,11 +192,29 @@ TRAINING = Question(
         Figure("patterns", figures_training.patterns_at, reads=("toy", "step")),
         Figure("components", figures_training.components, reads=("step",)),
     ),
-    claims=(claims_training.of_training,),
+    evidence={"seeds": SeedsParams()},
     view=TrainingView,
     cost="Small models are trained from scratch, and their curves are drawn as they learn: a minute or "
     "two each on two cores. A cancelled training resumes where it stopped.",
     sentence=figures_training.sentence,
+)
+
+SEEDS = Question(
+    name="seeds",
+    label="Several seeds",
+    params=SeedsParams,
+    result=Seeds,
+    compute=compute_seeds.compute,
+    figures=(
+        Figure("runs", figures_seeds.runs),
+        Figure("changes", figures_seeds.changes, label="Run by run"),
+    ),
+    claims=(claims_training.of_seeds,),
+    cost=lambda params: (
+        f"{params.runs} times {len(params.toys)} small models are trained from scratch: a minute or two each "
+        "on two cores. Every seed is kept as it ends, and a cancelled training resumes where it stopped."
+    ),
+    sentence=figures_seeds.sentence,
 )
 
 PAPER = Paper(
@@ -199,7 +223,7 @@ PAPER = Paper(
     claim="Find the heads that continue repeated patterns, and watch them form.",
     reference="Olsson et al. 2022",
     url="https://transformer-circuits.pub/2022/in-context-learning-and-induction-heads/",
-    questions=(HEADS, ATTENTION, ABLATION, CIRCUITS, CONTEXT, TRAINING),
+    questions=(HEADS, ATTENTION, ABLATION, CIRCUITS, CONTEXT, TRAINING, SEEDS),
     method=_METHOD,
     presets=PRESETS,
     headline=(Params(), *EVIDENCE.values()),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 
-from interp_core.estimates import Estimate, Resample
+from interp_core.estimates import Resample
 from interp_core.papers.induction_heads.heads import loss_table
 from interp_core.papers.induction_heads.params import Removed, Sequences, Threshold, head_name
 from interp_core.params import param, parameters
@@ -52,23 +52,20 @@ class Ablated(Result):
         return (self.losses[..., last] - self.base[..., last]).mean(-1)
 
     @cached_property
-    def draws(self) -> tuple[np.ndarray, np.ndarray]:
-        """Resampled rises [draw], over sequences, and over controls too for theirs."""
-        which = Resample(len(self.controls), "draws of heads", self.params.seed + 1)
-        others = self.resample.means(self.rise[1:].T) * which.counts
-        return self.resample.means(self.rise[0]), others.sum(-1) / which.groups
-
-    @cached_property
     def resample(self) -> Resample:
         """Of sequences."""
         return Resample(len(self.base), "sequences", self.params.seed)
 
     @property
-    def ratio(self) -> Estimate:
-        """How many times the heads' rise is the controls'."""
-        own, other = self.draws
-        value = self.rise[0].mean() / abs(self.rise[1:].mean())
-        return Estimate.of_draws(value, own / np.abs(other), len(self.controls), "draws of heads")
+    def lead(self) -> np.ndarray:
+        """[sequence] how much more the last copy's loss rises than without other heads, mean of draws."""
+        return self.rise[0] - self.rise[1:].mean(0)
+
+    @property
+    def unpredicted(self) -> float:
+        """Mean loss of the whole model on the first copy, which nothing predicts, nats."""
+        tokens, whole = self.params.tokens, self.params.tokens * self.params.repeats
+        return float(self.base[:, 1 - whole : tokens - whole].mean())
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``losses`` by position, copy and condition; ``rises`` by set of heads."""

@@ -4,119 +4,158 @@ from __future__ import annotations
 
 import numpy as np
 
-from interp_core.estimates import Estimate
-from interp_core.findings import Finding
+from interp_core.estimates import Estimate, means, picked
+from interp_core.findings import Finding, at_least, at_most
 from interp_core.papers.induction_heads.ablation import Ablated
 from interp_core.papers.induction_heads.circuits import Circuits
 from interp_core.papers.induction_heads.context import InContext
 from interp_core.papers.induction_heads.heads import Heads
-from interp_core.papers.induction_heads.params import head_name, parse_top
+from interp_core.papers.induction_heads.params import (
+    PREVIOUS,
+    SCORES,
+    Removed,
+    head_name,
+    parse_top,
+)
 
 _SEVERAL = 5
 """Heads that make "several"."""
+_LOST = {"one": 1.0, "several": 5.0}
+"""Nats that the last repetition must lose more without one head, and without several, than without others."""
 
 
 def of_heads(heads: Heads) -> list[Finding]:
     """Return what the scores show: that induction heads are there, and that repeats are copied."""
-    params, found = heads.params, heads.induction_heads
-    every = heads.scores[0].reshape(len(heads.tokens), -1)
+    params, found, n = heads.params, heads.induction_heads, len(heads.tokens)
+    every = heads.scores[SCORES.index("prefix_matching")].reshape(n, -1)
     above = (heads.resample.means(np.nan_to_num(every)) > params.threshold).sum(1)
-    last = heads.resample.mean(heads.copy_losses[:, -1])
-    scores = heads.scores[1]
-    best = np.unravel_index(scores.mean(0).argmax(), scores.shape[1:])
-    previous = heads.resample.mean(scores[(slice(None), *best)])
+    losses = heads.copy_losses
+    given = f"{params.tokens} random tokens, {params.repeats} times"
     return [
         Finding.measured(
             "induction_heads",
             "Several heads attend to what followed the current token before",
             "heads with scores up to 0.94 in models of every size above one layer",
-            Estimate.of_draws(len(found), above, every.shape[1], "heads"),
+            heads.resample.estimate(len(found), above),
             "heads",
-            holds=len(found) >= _SEVERAL,
-            criterion=f"prefix matching above {params.threshold:g} in at least {_SEVERAL} heads "
-            f"({params.tokens} random tokens, {params.repeats} times)",
+            bar=at_least(_SEVERAL),
+            measure=f"heads, of {every.shape[1]}, with a mean prefix matching above {params.threshold:g} ({given})",
+            place="Argument 4",
         ),
         Finding.measured(
             "copy_loss",
             "Random tokens are predicted once they repeat",
             "repeated random tokens are copied",
-            last,
+            heads.resample.mean(losses[:, -1]),
             "nats",
-            holds=last.value < 2,
-            criterion="loss on the last repetition below 2 nats",
+            bar=at_most(2),
+            measure="mean loss on the last repetition, its first token left out",
+            criterion=f"{losses[:, 0].mean():.1f} nats on the first, which nothing predicts",
         ),
-        Finding.measured(
-            "previous_token_head",
-            "A head before the best induction head attends to the previous token",
-            "a previous-token head feeds the induction head's keys",
-            previous,
-            "attention",
-            holds=previous.value > 0.5 and bool(found) and best[0] < found[0][0],
-            criterion="attention to the previous token above 0.5, in an earlier layer",
-        ),
+        _previous_token_head(heads),
     ]
 
 
+def _previous_token_head(heads: Heads) -> Finding:
+    scores = heads.scores[SCORES.index("previous_token")]
+    layer = heads.ranked[0][0] if heads.ranked else 0
+    before = scores[:, :layer].reshape(len(scores), -1) if layer else np.zeros((len(scores), 1))
+    return Finding.measured(
+        "previous_token_head",
+        "A head in a layer before the best induction head's attends to the previous token",
+        "a previous-token head feeds the induction head's keys",
+        _largest(before, "sequences"),
+        "attention",
+        bar=at_least(0.5),
+        measure="mean attention to the previous token of the earlier head that has most of it, picked on the other "
+        "half of the sequences",
+        criterion=f"over all, {heads.summary['previous_token_head']} has most of any layer",
+        place="Argument 5",
+    )
+
+
+def _largest(values: np.ndarray, of: str) -> Estimate:
+    """Return the mean of the largest row of ``values`` [group, row], each half read where the other is largest."""
+    if len(values) > 1:
+        return Estimate.of_ends(picked(values), len(values), of)
+    return Estimate.of_ends(means(values[:, values[0].argmax()]), 1, of)
+
+
+def _removed(params: Removed, count: int) -> str:
+    """Return which heads were taken away, in words that fit every model."""
+    if params.ablate == (PREVIOUS,):
+        return "the head that looks most at the previous token"
+    if parse_top(params.ablate[0]):
+        return (
+            f"the top {count} heads by prefix matching"
+            if count > 1
+            else "the top head by prefix matching"
+        )
+    return "these heads" if count > 1 else "this head"
+
+
 def of_ablation(result: Ablated) -> list[Finding]:
-    """Return what is lost without the heads, and how it compares with other heads."""
-    rise, ratio = result.resample.mean(result.rise[0]), result.ratio
-    who = names = ", ".join(head_name(*pair) for pair in result.heads)
-    if len(result.heads) > 2 and parse_top(result.params.ablate[0]):
-        who = f"the top {len(result.heads)} heads ({names})"
-    enough = 5 if len(result.heads) > 1 else 1
-    label = "-".join(head_name(*pair) for pair in result.heads[:2]) or "none"
+    """Return what is lost without the heads, beyond what is without as many others."""
+    params, count = result.params, len(result.heads)
+    previous = params.ablate == (PREVIOUS,)
+    which = "previous" if previous else "top" if parse_top(params.ablate[0]) else "named"
+    names = ", ".join(head_name(*pair) for pair in result.heads)
+    others = f"{count} others of the same layers" if count > 1 else "another of the same layer"
+    said, rise = result.summary, means(result.rise[1:].mean(0))
+    times = ""
+    if rise[1] > 0:  # a ratio to what may be nothing says nothing
+        times = (
+            f", about {round(said['rise'] / said['others_rise'])} times as much as without others"
+        )
     return [
         Finding.measured(
-            f"ablation_{label}",
-            f"Ablating {who} ends the prediction of repetitions",
-            "ablating induction heads removes most in-context learning in small models",
-            rise,
+            f"ablation_{which}",
+            f"Without {_removed(params, count)} repeats are predicted worse than without {others}",
+            "induction heads are made of two heads in two layers, of which the first looks at the token before"
+            if previous
+            else "ablating induction heads removes most in-context learning in small attention-only models",
+            result.resample.mean(result.lead),
             "nats",
-            holds=rise.low > enough,
-            criterion=f"the last repetition's loss rises by more than {enough} nats, with its interval",
-        ),
-        Finding.measured(
-            f"ablation_ratio_{label}",
-            f"Ablating {who} does more than ablating as many other heads of the same layers",
-            "other heads matter far less",
-            ratio,
-            "times",
-            holds=ratio.value >= 10,
-            criterion="a rise at least 10 times theirs",
-        ),
+            bar=at_least(_LOST["several" if count > 1 else "one"]),
+            measure=f"rise of the last repetition's loss without {names}, less its rise without {others} (mean of "
+            f"{len(result.controls)} draws)",
+            criterion=f"from {said['base_last_copy_loss']:.1f} to {said['ablated_last_copy_loss']:.1f} nats{times}; "
+            f"tokens that nothing predicts cost {result.unpredicted:.1f}",
+            place="Argument 5" if previous else "Argument 3",
+        )
     ]
 
 
 def of_context(result: InContext) -> list[Finding]:
     """Return the in-context learning score, and what is left of it without heads."""
-    score = result.score(0)
-    scaled = "" if result.params.context == 512 else ", scaled to this context"
+    scaled = "" if result.params.context == 512 else " (the paper's tokens, scaled to this context)"
+    score = f"loss of token {result.late} less that of token {result.early}{scaled}"
     findings = [
         Finding.measured(
             "in_context_score",
             "Late tokens are predicted better than early ones",
-            "about -0.4 nats from one layer's size to 13 billion parameters",
-            score,
+            "about -0.4 nats from small models to 13 billion parameters",
+            result.score(0),
             "nats",
-            holds=score.high < 0,
-            criterion=f"loss({result.late}) − loss({result.early}) below 0, with its interval{scaled}",
+            bar=at_most(0),
+            measure=f"{score}, mean over passages of Python's manual",
+            place="Argument 1",
         )
     ]
     if result.heads:
-        who = ", ".join(head_name(*pair) for pair in result.heads)
-        if parse_top(result.params.ablate[0]):
-            who = f"the top {len(result.heads)} induction heads"
+        names = ", ".join(head_name(*pair) for pair in result.heads)
         whole, without = result.scores()
-        change = result.resample.mean(without - whole)
         findings.append(
             Finding.measured(
                 "in_context_ablated",
-                f"Ablating {who} reduces in-context learning",
+                f"Ablating {_removed(result.params, len(result.heads))} reduces in-context learning",
                 "induction heads are the mechanism of most in-context learning in small models",
-                change,
+                result.resample.mean(without - whole),
                 "nats",
-                holds=change.low > 0,
-                criterion="the change of that score above 0, with its interval",
+                bar=at_least(0),
+                measure=f"that score without {names}, less that of the whole model",
+                criterion=f"from {whole.mean():.2f} to {without.mean():.2f} nats",
+                place="Argument 3",
             )
         )
     return findings
@@ -124,39 +163,47 @@ def of_context(result: InContext) -> list[Finding]:
 
 def of_circuits(result: Circuits) -> list[Finding]:
     """Return whether a previous-token head feeds the induction head's keys."""
-    receiver, sender = (head_name(*each) for each in (result.receiver, result.sender))
-    looks = Estimate(
-        float(result.previous_token[result.sender]), len(result.clean), result.resample.of
+    receiver, sender, control = (
+        head_name(*each) for each in (result.receiver, result.sender, result.control)
     )
-    drop = result.resample.mean(result.drop[(slice(None), *result.sender)])
-    rise = result.resample.mean(result.rise[0] - result.rise[1])
+    n, before = len(result.clean), slice(0, result.receiver[0])
+    looks = Estimate(float(result.previous_token[result.sender]), n, result.resample.of)
+    lost = (result.drop[:, before] / result.clean.mean()).reshape(n, -1)
+    cut, other = result.rise
     return [
         Finding.measured(
             "path_sender",
-            f"What {receiver}'s keys depend on most is a previous-token head ({sender})",
+            "What an induction head's keys depend on most is a head that looks at the previous token",
             "the previous-token head composes with the induction head's keys",
             looks,
             "attention",
-            holds=looks.value > 0.5,
-            criterion="its attention to the previous token above 0.5",
+            bar=at_least(0.5),
+            measure=f"mean attention to the previous token of the head, {sender}, without which {receiver} loses most "
+            "prefix matching; picked by that, on the same sequences",
+            place="Argument 5",
         ),
         Finding.measured(
             "path_drop",
-            f"{receiver}'s prefix matching needs what {sender} writes into its keys",
+            "An induction head's prefix matching needs what one earlier head writes into its keys",
             "K-composition makes induction",
-            drop,
-            "attention",
-            holds=drop.value > result.clean.mean() / 2,
-            criterion="read without it, it falls by more than half",
+            _largest(lost, result.resample.of),
+            "share",
+            bar=at_least(0.5),
+            measure=f"share of {receiver}'s prefix matching ({result.clean.mean():.2f}) that is lost when its keys are "
+            "read without the head that costs most, picked on the other half of the sequences",
+            criterion=f"over all, {sender}",
+            place="Argument 5",
         ),
         Finding.measured(
             "path_loss",
-            f"The path from {sender} into the induction heads' keys is what copies",
+            "The path from that head into the induction heads' keys is what copies",
             "the two-step circuit is what copies",
-            rise,
+            result.resample.mean(cut - other),
             "nats",
-            holds=rise.low > 0,
-            criterion=f"without it, into {len(result.receivers)} heads, the last repetition's loss rises more than "
-            "without that of L{}H{}: difference above 0, with its interval".format(*result.control),
+            bar=at_least(0),
+            measure=f"rise of the last repetition's loss when the keys of {len(result.receivers)} induction heads are "
+            f"read without {sender}, less that without {control}, of its layer",
+            criterion=f"{cut.mean():.1f} and {other.mean():.2f} nats",
+            place="Argument 5",
         ),
     ]

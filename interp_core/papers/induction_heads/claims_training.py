@@ -1,180 +1,146 @@
-"""The paper's signs of a phase change beside what was measured over training."""
+"""The paper's signs of a phase change, counted over trainings from several seeds."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from interp_core.estimates import Estimate
-from interp_core.findings import Finding
+from interp_core.estimates import Estimate, means, share
+from interp_core.findings import Finding, at_least, every
+from interp_core.papers.induction_heads.dynamics import BEFORE, FALL, MOST, WINDOW, first
+from interp_core.papers.induction_heads.seeds import SCORE, Seeds
 from interp_core.papers.induction_heads.toys import D_VOCAB, Toy
-from interp_core.papers.induction_heads.training import TESTS, Training
 
-FALL, WINDOW = 1.5, 0.3
-"""A phase change: by how many nats the second copy's loss falls, and in what share of training."""
-SCORE, NEAR = 0.2, 100
-"""Prefix matching that a head crosses then, and how many steps off the window it may be."""
+NEAR = 100
+"""How many steps off the window of the fall heads may form."""
 FLAT, IDLE = 0.5, 0.1
-"""Without one: how far the loss may stray from chance (nats), and how high a score may get."""
+"""Without a phase change: how far the loss may get below chance (nats), and how high a score may get."""
+COMPOSED = 0.05
+"""By how much K-composition of a circuit rises more than that of any other head; random weights are within 0.02."""
+RUNS = at_least(0.5)
+"""Of the runs, more than half: five of five decide it, four do not."""
 
 CHANCE = math.log(D_VOCAB)
 """Chance loss, nats."""
+_HALF = CHANCE / 2
 
 
-@dataclass(frozen=True)
-class Window:
-    """Where the second copy's loss falls most: two checkpoints, and the fall in nats."""
-
-    start: int
-    end: int
-    fall: float
-
-
-def steepest(steps: np.ndarray, loss: np.ndarray) -> Window:
-    """Return the checkpoints, at most ``WINDOW`` of training apart, between which it falls most.
-
-    The shortest of those that are equal.
-    """
-    apart = steps[None, :] - steps[:, None]
-    falls = np.where((apart > 0) & (apart <= WINDOW * steps[-1]), loss[:, None] - loss, -np.inf)
-    most = np.argwhere(falls == falls.max())
-    start, end = min(most.tolist(), key=lambda pair: apart[pair[0], pair[1]])
-    return Window(start, end, float(falls[start, end]))
-
-
-def first(steps: np.ndarray, there: np.ndarray) -> int | None:
-    """Return the first step at which a condition [checkpoint] holds."""
-    return int(steps[there.argmax()]) if there.any() else None
-
-
-def of_training(training: Training) -> list[Finding]:
-    """Return the claims that the models which have ended their training allow to be tested."""
-    ended = [name for i, name in enumerate(training.models) if np.isfinite(training.loss[i, -1])]
-    found: list[Finding] = []
-    for name in ("2", "3"):
-        if name in ended:
-            found += [_falls(training, name), _forms(training, name)]
-    if "2" in ended:
-        found.append(_composes(training))
-    if "1" in ended:
-        found += [_stays(training), _has_none(training)]
-    if {"2", "1-smeared"} <= set(ended):
-        found.append(_smeared(training))
+def of_seeds(result: Seeds) -> list[Finding]:
+    """Return the claims that the models which were trained allow to be tested."""
+    there = result.models
+    found = [_phase_change(result, name) for name in ("2", "3") if name in there]
+    if "2" in there:
+        found.append(_composes(result))
+    if "1" in there:
+        found.append(_one_layer(result))
+    if {"2", "1-smeared"} <= set(there):
+        found.append(_smeared(result))
     return found
 
 
-def _of(training: Training, name: Toy) -> tuple[np.ndarray, np.ndarray, Window]:
-    """Return a model's second-copy loss and best prefix matching [checkpoint], and its window."""
-    row = training.models.index(name)
-    loss = training.second_copy_loss[row]
-    best = training.best(training.prefix_matching)[row]
-    return loss, best, steepest(training.steps, loss)
+def _of(result: Seeds, name: Toy) -> tuple[np.ndarray, np.ndarray]:
+    """Return a model's second-copy loss and best prefix matching, [run, checkpoint] each."""
+    row = result.models.index(name)
+    return result.second_copy_loss[row], result.best_prefix_matching[row]
 
 
-def _ours(value: float) -> Estimate:
-    return Estimate(float(value), TESTS, "test sequences, one seed")
+def _steps(found: Sequence[int | None]) -> str:
+    """Return the steps of all runs in words, in order."""
+    there = sorted(step for step in found if step is not None)
+    missing = len(found) - len(there)
+    words = ", ".join(f"{step}" for step in there)
+    return words + (", " if there and missing else "") + (f"never in {missing}" if missing else "")
 
 
-def _span(training: Training, window: Window) -> str:
-    return f"steps {training.steps[window.start]} to {training.steps[window.end]}"
-
-
-def _falls(training: Training, name: Toy) -> Finding:
-    _, _, window = _of(training, name)
+def _phase_change(result: Seeds, name: Toy) -> Finding:
+    changes, formed = result.changes[name], result.formed(name)
+    falls = np.array([each.abrupt for each in changes])
+    near = np.array(
+        [
+            step is not None and each.start - NEAR <= step <= each.end + NEAR
+            for each, step in zip(changes, formed, strict=True)
+        ]
+    )
     return Finding.measured(
         f"phase_change_{name}",
-        f"{name} layers: the loss on what repeats falls abruptly",
-        "an abrupt change, at 1 to 3 billion tokens in small models",
-        _ours(window.fall),
-        "nats",
-        holds=window.fall > FALL,
-        criterion=f"by more than {FALL} nats within {WINDOW:.0%} of training (largest fall: "
-        f"{_span(training, window)})",
+        f"{name} layers: what repeats is learned abruptly, as induction heads form",
+        "an abrupt change within the first few billion tokens, in which induction heads form",
+        share(falls & near, "runs"),
+        "share",
+        bar=RUNS,
+        measure=f"share of runs in which at least {MOST:.0%} of the whole fall of the second copy's loss "
+        f"(over {FALL} nats) is within {WINDOW:.0%} of training, at most {BEFORE:.0%} before that, after a "
+        f"plateau at least as long; and the best prefix matching passes {SCORE} within {NEAR} steps of "
+        "that window",
+        criterion=f"abrupt in {falls.sum()}, heads form in the window in {near.sum()} of {len(falls)} runs; the "
+        f"window begins at steps {_steps([each.start for each in changes])}",
+        place="Argument 1",
     )
 
 
-def _forms(training: Training, name: Toy) -> Finding:
-    _, best, window = _of(training, name)
-    start, end = int(training.steps[window.start]), int(training.steps[window.end])
-    step = first(training.steps, best > SCORE)
-    near = step is not None and start - NEAR <= step <= end + NEAR
-    return Finding.measured(
-        f"heads_form_{name}",
-        f"{name} layers: induction heads form at the same time",
-        "induction heads form in the same window",
-        _ours(best[-1]),
-        "(attention)",
-        holds=near and window.fall > FALL,
-        criterion=f"best prefix matching passes {SCORE} in that window, or at most {NEAR} steps off it "
-        f"(passed {'never' if step is None else f'at step {step}'}; ours: at the end)",
-    )
-
-
-def _composes(training: Training) -> Finding:
-    _, _, window = _of(training, "2")
-    row = training.models.index("2")
-    curve = training.composition[row]
-    before, after = float(curve[window.start]), float(curve[window.end])
-    earlier, other, later, head = training.circuit("2")
+def _composes(result: Seeds) -> Finding:
+    own, other = result.composed("2")
     return Finding.measured(
         "k_composition",
-        f"2 layers: the induction head L{later}H{head} comes to read what the previous-token head "
-        f"L{earlier}H{other} writes",
+        "2 layers: the induction head comes to read what the previous-token head writes",
         "induction heads are made by K-composition with a previous-token head",
-        _ours(after - before),
-        "(of at most 1)",
-        holds=after > before and window.fall > FALL,
-        criterion=f"K-composition rises over the window ({_span(training, window)}: {before:.2f} to "
-        f"{after:.2f} above chance)",
+        share(own - other >= COMPOSED, "runs"),
+        "share",
+        bar=RUNS,
+        measure="share of runs in which K-composition with the induction head rises over training by at least "
+        f"{COMPOSED} more for the previous-token head than for any other earlier head",
+        criterion=f"it rises by {own.mean():.2f}, for the next head by {other.mean():.2f}, on average",
     )
 
 
-def _stays(training: Training) -> Finding:
-    loss, _, _ = _of(training, "1")
-    most = loss[np.abs(loss - CHANCE).argmax()]
+def _one_layer(result: Seeds) -> Finding:
+    loss, best = _of(result, "1")
+    below = CHANCE - loss.min(1)
+    none = (below <= FLAT) & (best.max(1) < IDLE)
+    ends = {name: result.in_context[row, :, -1] for row, name in enumerate(result.models)}
+    gained = f"{ends['1'].min():.2f} to {ends['1'].max():.2f} nats"
+    others = f", of 2 layers {ends['2'].mean():.2f}" if "2" in ends else ""
     return Finding.measured(
-        "no_phase_change_1",
-        "1 layer: no phase change",
-        "one-layer models have no phase change",
-        _ours(most - CHANCE),
-        "nats from chance",
-        holds=abs(most - CHANCE) <= FLAT,
-        criterion=f"loss on what repeats within {FLAT} nats of chance, ln {D_VOCAB} = {CHANCE:.2f} (farthest: "
-        f"{most:.2f}; at the end {loss[-1]:.2f})",
+        "one_layer",
+        "1 layer: no induction heads, and no phase change",
+        "one-layer models have no phase change, and cannot make induction heads",
+        share(none, "runs"),
+        "share",
+        bar=RUNS,
+        measure=f"share of runs in which prefix matching stays below {IDLE} in every head, and the second copy's "
+        f"loss is never more than {FLAT} nats below chance, ln {D_VOCAB}",
+        criterion=f"highest prefix matching {best.max():.2f}, lowest loss {below.max():.2f} nats below chance. Some "
+        f"in-context learning there is without such heads: its score at the end is {gained}{others}",
+        place="Argument 1",
     )
 
 
-def _has_none(training: Training) -> Finding:
-    _, best, _ = _of(training, "1")
-    return Finding.measured(
-        "no_heads_1",
-        "1 layer: no induction heads",
-        "one-layer models cannot make them",
-        _ours(np.nanmax(best)),
-        "(attention)",
-        holds=np.nanmax(best) < IDLE,
-        criterion=f"best prefix matching below {IDLE}",
+def _smeared(result: Seeds) -> Finding:
+    """Compare when two models halve chance loss on what repeats."""
+    plain, (smeared, best) = _of(result, "2")[0], _of(result, "1-smeared")
+    late, early = (
+        [first(result.steps, each < _HALF) for each in loss] for loss in (plain, smeared)
     )
-
-
-def _smeared(training: Training) -> Finding:
-    """Compare when two models come half way from chance to where two layers end."""
-    plain, smeared = _of(training, "2")[0], _of(training, "1-smeared")[0]
-    level = (CHANCE + float(plain[-1])) / 2
-    late, early = (first(training.steps, loss < level) for loss in (plain, smeared))
-    end = int(training.steps[-1])
-    lead = (end if late is None else late) - (end if early is None else early)
-    said = ["never" if step is None else f"at step {step}" for step in (early, late)]
+    # A model that does not come so far is taken to do so at the end.
+    end = int(result.steps[-1])
+    lead = [
+        (end if b is None else b) - (end if a is None else a)
+        for a, b in zip(early, late, strict=True)
+    ]
+    found = Estimate.of_ends(means(np.array(lead, float)), len(lead), "runs")
+    forms = share(best.max(1) > SCORE, "runs")
     return Finding.measured(
         "smeared_keys",
-        "1 layer with smeared keys forms them, and earlier than 2 layers",
-        "with smeared keys one layer suffices, and the change comes earlier",
-        _ours(lead),
-        "steps earlier",
-        # Half way of a fall that did not happen tells nothing.
-        holds=lead > 0 and CHANCE - float(plain[-1]) > FLAT,
-        criterion=f"half way from chance to where 2 layers end, {level:.2f} nats on what repeats, is reached "
-        f"earlier ({said[0]}; 2 layers {said[1]})",
+        "1 layer with smeared keys forms induction heads, and learns what repeats before 2 layers do",
+        "with smeared keys one layer suffices, and two layers change earlier",
+        found,
+        "steps",
+        holds=every([at_least(0).verdict(found), RUNS.verdict(forms)]),
+        measure=f"step at which the second copy's loss first is below half of chance ({_HALF:.2f} nats), that of 2 "
+        "layers less that of 1 layer with smeared keys, of the same seed",
+        criterion=f"above 0, and a head of the latter passes {SCORE} in at least half of the runs (bars: ours): in "
+        f"{round(forms.value * forms.n)} of {forms.n}; at steps {_steps(early)}, 2 layers {_steps(late)}",
+        place="Argument 2",
     )

@@ -205,6 +205,20 @@ def sentence(heads: Heads) -> str:
     names = ", ".join(head_name(*pair) for pair in found[:8]) or "none"
     return (
         f"**{len(found)}** of {heads.copying.size:,} heads have a prefix-matching score above "
-        f"{heads.params.threshold:g}: {names}. The loss falls from {said['first_copy_loss']:.1f} nats "
+        f"{heads.params.threshold:g}: {names}.{_global(heads)} The loss falls from {said['first_copy_loss']:.1f} nats "
         f"on the first repetition to {said['last_copy_loss']:.1f} on the last."
+    )
+
+
+def _global(heads: Heads) -> str:
+    """Return how many of the induction heads see all positions, where only some layers do."""
+    there, found = heads.in_global_layers, len(heads.induction_heads)
+    if there is None or not found:
+        return ""
+    layers = sum(window is None for window in heads.windows)
+    cut = any(window is not None and window < heads.tokens.shape[1] for window in heads.windows)
+    reach = "" if cut else "; the other layers see these sequences whole, too"
+    return (
+        f" In the {layers} of {len(heads.windows)} layers whose attention is global: {there} of these {found}"
+        f"{reach}."
     )

@@ -53,10 +53,10 @@ def ablation_rises(result: Ablated) -> alt.LayerChart:
     frame = frame.assign(row=["these heads", *draws]).sort_values(
         "rise", ascending=False, kind="stable"
     )
-    ratio = result.ratio
+    lead = result.resample.mean(result.lead)
     lines = (
-        f"Each draw: other heads of the same layers. These heads cost {ratio.value:.1f} times as "
-        f"much [{ratio.low:.1f}, {ratio.high:.1f}].",
+        f"Each draw: other heads of the same layers. These heads cost {lead.value:.1f} nats more "
+        f"[{lead.low:.1f}, {lead.high:.1f}].",
         f"Bars: 95% intervals, {sequences(result.params, len(result.base))}; {len(draws)} draws.",
     )
     domain = [min(0.0, frame["low"].min()), max(0.0, frame["high"].max())]

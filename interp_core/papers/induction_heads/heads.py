@@ -96,6 +96,13 @@ class Heads(Result):
         """Those whose prefix matching is above ``params.threshold``, best first."""
         return [each for each in self.ranked if self.prefix_matching[each] > self.params.threshold]
 
+    @property
+    def in_global_layers(self) -> int | None:
+        """How many of the induction heads are in layers that see all positions; None where all layers do."""
+        if not any(self.windows):
+            return None
+        return sum(self.windows[layer] is None for layer, _ in self.induction_heads)
+
     @cached_property
     def copy_losses(self) -> np.ndarray:
         """[sequence, copy] mean loss in each copy, the first token of each left out, nats."""

@@ -41,7 +41,8 @@ def blank(*leading: int) -> dict[str, np.ndarray]:
     }
 
 
-def _in_order(items: tuple[Toy, ...]) -> tuple[Toy, ...]:
+def in_order(items: tuple[Toy, ...]) -> tuple[Toy, ...]:
+    """Return the models in the order of ``TOYS``; at least one must be there."""
     if not items:
         raise ValueError(f"accepted: at least one of {', '.join(TOYS)}")
     return tuple(toy for toy in TOYS if toy in items)
@@ -53,7 +54,7 @@ class TrainingParams:
 
     base: ClassVar[str]
 
-    toys: Annotated[tuple[Toy, ...], AfterValidator(_in_order)] = param(
+    toys: Annotated[tuple[Toy, ...], AfterValidator(in_order)] = param(
         tuple(TOYS), "Models", "attention-only models, by their layers", names=TOYS
     )
     steps: int = param(
