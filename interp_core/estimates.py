@@ -31,9 +31,9 @@ class Estimate:
 
     @classmethod
     def of_ends(cls, ends: np.ndarray, n: int, of: str) -> Estimate:
-        """Return the estimate of a value with the ends of its interval, [3]."""
+        """Return the estimate of a value with the ends of its interval, [3]; NaN ends are none."""
         value, low, high = map(float, ends)
-        return cls(value, n, of, low, high)
+        return cls(value, n, of) if np.isnan(low) else cls(value, n, of, low, high)
 
     @classmethod
     def of_draws(cls, value: float, draws: np.ndarray, n: int, of: str) -> Estimate:
