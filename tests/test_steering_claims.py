@@ -18,6 +18,7 @@ from interp_core.papers.steering import (
     claims,
     figures_geometry,
     figures_sweep,
+    pairs,
 )
 from interp_core.papers.steering.strength import RANDOM, SHUFFLED
 from interp_core.question import stored
@@ -134,6 +135,7 @@ def test_a_share_of_what_may_be_nothing_decides_nothing(dose):
     assert np.isnan(result.floor_share(RANDOM)[1:]).all()
     finding = found(result)["random_floor"]
     assert finding.ours == 0 and finding.ci is None and finding.holds is None
+    assert figures_sweep.told(result, RANDOM) == "0%"
     assert np.isfinite(dose.floor_share(SHUFFLED)).all()
 
 
@@ -170,6 +172,34 @@ def test_how_long_the_vector_is_beside_the_stream_is_told(dose):
     assert f"norm is {share:.0%} of the residual stream's" in figures_sweep.strengthened(dose)
     unknown = figures_sweep.strengthened(dataclasses.replace(dose, resid_norm=0.0))
     assert unknown.endswith(f"The vector's norm is {dose.vector_norm:.1f}.")
+
+
+def test_what_ships_calls_the_letter_vector_one_and_the_others_not():
+    for behaviour in ("formality", "refusal"):
+        letters = stored(GeometryParams(behaviour=behaviour, protocol="ab"))
+        middle = len(letters.layers) // 2
+        assert letters.is_letter
+        assert letters.letter_cosine()[middle, 2] < 0
+        assert letters.correlations()["letter"][middle, 0] > 0.9
+        holds = {f.id: f.holds for f in letters.own_findings}
+        assert holds[f"behaviour_vector_{behaviour}_ab"] is False
+    texts = stored(GeometryParams())
+    assert not texts.is_letter and texts.apart[15].mean() > 0.9
+
+
+def test_what_ships_moves_answers_further_than_random_vectors_do():
+    doses = {name: stored(StrengthParams(behaviour=name)) for name in pairs.BEHAVIOURS}
+    claims = {f.id: f for each in doses.values() for f in each.own_findings}
+    assert claims["dose_formality"].holds and claims["monotone_formality"].holds
+    for name, result in doses.items():
+        assert result.n == 48
+        assert result.cost[result.zero] == pytest.approx(0)
+        ends = result.p[0].mean(1)
+        assert ends[result.row(-1)] < ends[result.zero] < ends[result.row(1)], name
+        assert claims[f"dose_{name}"].ci[0] > 0, name
+        assert result.swings[0].mean() == pytest.approx(
+            (result.p[0, result.row(1)] - result.p[0, result.row(-1)]).mean(), abs=1e-5
+        )
 
 
 MIXER = """

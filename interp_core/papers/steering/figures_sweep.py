@@ -278,8 +278,14 @@ def strengthened(result: Strength) -> str:
         f"At layer {result.layer} p(matching) goes from {p[0]:.2f} at {result.multipliers[0]:+g} over {p[result.zero]:.2f} "
         f"unsteered to {p[-1]:.2f} at {result.multipliers[-1]:+g}; {result.multipliers[-1]:+g} costs "
         f"{result.cost[-1, 0]:.2f} nats a token on unrelated text. Random vectors of the same norm move it by "
-        f"{result.floor_share(RANDOM)[0]:.0%} as much. {_norms(result)}"
+        f"{told(result, RANDOM)} as much. {_norms(result)}"
     )
+
+
+def told(result: Strength, kind: str) -> str:
+    """Return what other vectors do, as a share of what this one does, with its interval where it has one."""
+    value, low, high = result.floor_share(kind)
+    return f"{value:.0%}" + (f" [{low:.0%}, {high:.0%}]" if np.isfinite(high) else "")
 
 
 def _norms(result: Strength) -> str:
