@@ -125,7 +125,7 @@ def param(
         label: Its name on a page.
         help: One line, for pages, the command line and reports.
         slider: Range (low, high[, step]) of its slider, which may be narrower than its bounds: a
-            value beyond gets a box of numbers.
+            value beyond gets a box of numbers. Of texts ``name=weight``: of one for each of ``names``.
         names: The words for its choices.
         when: Where it is read; elsewhere it has no control, and only its default is accepted.
         fold: Whether its control lies under "More".

@@ -77,6 +77,10 @@ def _choices(field: Parameter, value: tuple, _: Sizes, key: str) -> tuple:
 
 
 def _texts(field: Parameter, value: tuple, _: Sizes, key: str) -> tuple:
+    if field.shown.slider:
+        weights = _weights(field, value)
+        if weights is not None:
+            return _sliders(field, weights, key)
     return tuple(
         st.multiselect(
             field.label,
@@ -90,6 +94,28 @@ def _texts(field: Parameter, value: tuple, _: Sizes, key: str) -> tuple:
             help=field.help,
         )
     )
+
+
+def _weights(field: Parameter, value: tuple[str, ...]) -> dict[str, float] | None:
+    """Return the weight of each name, of texts ``name=weight``; None where sliders cannot show them."""
+    given = [part.partition("=") for part in value]
+    found = {name: float(weight) for name, _, weight in given}
+    first, last = field.shown.slider[:2]
+    shown_all = len(found) == len(given) and all(first <= w <= last for w in found.values())
+    return {name: found.get(name, 0.0) for name in field.shown.names} if shown_all else None
+
+
+def _sliders(field: Parameter, weights: dict[str, float], key: str) -> tuple[str, ...]:
+    """Draw a slider for each name, and return ``name=weight`` of those that are not at 0."""
+    st.caption(field.label, help=field.help)
+    first, last, step = map(float, field.shown.slider)
+    drawn = {
+        name: st.slider(
+            field.named(name).capitalize(), first, last, weight, step, key=f"{key}.{name}"
+        )
+        for name, weight in weights.items()
+    }
+    return tuple(f"{name}={weight:g}" for name, weight in drawn.items() if weight)
 
 
 def _text(field: Parameter, value: str, _: Sizes, key: str) -> str:

@@ -14,10 +14,8 @@ import interp_core  # noqa: F401  # before MLX
 from interp_core import artifacts, cli, load_model
 from interp_core.papers import steering
 from interp_core.papers.steering import (
-    GeometryParams,
     Params,
     SaveParams,
-    StrengthParams,
     SweepParams,
     pairs,
     vectors,
@@ -31,7 +29,6 @@ from interp_core.papers.steering.compute.score import Scored, score
 from interp_core.papers.steering.sweep import halves
 from interp_core.papers.steering.vectors import Card, Vectors
 from interp_core.params import ParameterError
-from interp_core.question import stored
 from interp_core.residual import Site
 from interp_core.runtime import on_compute_thread
 
@@ -470,30 +467,3 @@ def test_a_sweep_chooses_on_one_half_and_scores_on_the_other(longer, few):
     assert list(frame) == ["layer", "multiplier", "system", "p_matching", "low", "high", "n"]
     still = frame[frame["multiplier"] == 0]["p_matching"]
     assert still.nunique() == 1
-
-
-def test_what_ships_calls_the_letter_vector_one_and_the_others_not():
-    for behaviour in ("formality", "refusal"):
-        letters = stored(GeometryParams(behaviour=behaviour, protocol="ab"))
-        middle = len(letters.layers) // 2
-        assert letters.is_letter
-        assert letters.letter_cosine()[middle, 2] < 0
-        assert letters.correlations()["letter"][middle, 0] > 0.9
-        assert {f.id: f.holds for f in letters.own_findings}["behaviour_vector"] is False
-    texts = stored(GeometryParams())
-    assert not texts.is_letter and texts.apart[15].mean() > 0.9
-
-
-def test_what_ships_moves_answers_further_than_random_vectors_do():
-    doses = {name: stored(StrengthParams(behaviour=name)) for name in pairs.BEHAVIOURS}
-    claims = {name: {f.id: f for f in each.own_findings} for name, each in doses.items()}
-    assert claims["formality"]["dose"].holds and claims["formality"]["monotone"].holds
-    for name, result in doses.items():
-        assert result.n == 48
-        assert result.cost[result.zero] == pytest.approx(0)
-        ends = result.p[0].mean(1)
-        assert ends[result.row(-1)] < ends[result.zero] < ends[result.row(1)], name
-        assert claims[name]["dose"].ci[0] > 0, name
-        assert result.swings[0].mean() == pytest.approx(
-            (result.p[0, result.row(1)] - result.p[0, result.row(-1)]).mean(), abs=1e-5
-        )

@@ -5,19 +5,32 @@ from __future__ import annotations
 import numpy as np
 
 from interp_core.estimates import Estimate, Resample, means, share
-from interp_core.findings import Finding
+from interp_core.findings import Bar, Finding, at_least, at_most, every
 from interp_core.papers.steering.geometry import Geometry
+from interp_core.papers.steering.params import SCOPES
 from interp_core.papers.steering.strength import MOST_LOSS, RANDOM, SHUFFLED, Strength
 from interp_core.papers.steering.sweep import Sweep
 
 LEAST_SWING, MOST_SHARE = 0.1, 0.25
-PEAK = (0.3, 0.6)
-"""Depths between which the paper's layer sweeps peak."""
+PEAK = Bar(0.3, 0.6)
+"""Depths about that of the layer that the paper steers, 44% of Llama 2 7B's."""
+ABOVE_0, RIGHT_MORE_OFTEN = at_least(0), at_least(0.5)
+_BY = {"text": "", "ab": "by letters", "last": "by last tokens"}
+_TABLE = "Table 3"
 
 
 def _about(result: Sweep | Strength | Geometry) -> str:
-    """Return what a claim begins with: the behaviour, where it is one that ships."""
-    return "" if result.params.pairs else f"{result.behaviour}: "
+    """Return what a claim begins with: the behaviour, where it is one that ships, and the protocol."""
+    behaviour = "" if result.params.pairs else result.behaviour
+    words = ", ".join(part for part in (behaviour, _BY[result.params.protocol]) if part)
+    return f"{words}: " if words else ""
+
+
+def _id(result: Sweep | Strength | Geometry, claim: str) -> str:
+    """Return a claim's id, which names the behaviour and the protocol as :func:`_about` does."""
+    params = result.params
+    behaviour = "" if params.pairs else f"_{params.behaviour}"
+    return claim + behaviour + ("" if params.protocol == "text" else f"_{params.protocol}")
 
 
 def swept(result: Sweep) -> list[Finding]:
@@ -28,14 +41,15 @@ def swept(result: Sweep) -> list[Finding]:
     about = _about(result)
     found = [
         Finding.measured(
-            "layer_swing",
-            f"{about}steering at the best layer moves held-out answers",
-            "p(match) .45 to .83 for corrigibility, -1 to +1 (Llama 2 13B, layer 13)",
+            _id(result, "layer_swing"),
+            f"{about}steering at the best layer raises p(matching) of held-out answers",
+            "corrigibility: .45 at -1, .83 at +1, by letters (Llama 2 13B)",
             Estimate.of_ends(result.gain, result.n - result.n // 2, "pairs"),
             "change of p",
-            holds=result.gain[1] > 0,
-            criterion=f"p at {last:+g} less p at {first:+g}, its interval above 0; the layer is chosen on the other half of "
-            "the pairs",
+            bar=ABOVE_0,
+            measure=f"mean p(matching) at {last:+g} less that at {first:+g}, at the layer where the other half of the pairs "
+            "moves most",
+            place=_TABLE,
         )
     ]
     return [*found, _peak(result, about)] if len(result.layers) > 4 else found
@@ -46,157 +60,186 @@ def _peak(result: Sweep, about: str) -> Finding:
     depth = (result.layers + 1) / result.depth
     draws = Resample(result.n, "pairs", 0).means(result.swing.T)
     value = float(depth[result.swing.mean(1).argmax()])
-    estimate = Estimate.of_draws(value, depth[draws.argmax(1)], result.n, "pairs")
     return Finding.measured(
-        "peak",
-        f"{about}the layer that steers best lies between {PEAK[0]:.0%} and {PEAK[1]:.0%} of depth",
-        "layer 13 of 32 (Llama 2 7B): 41% of depth",
-        estimate,
+        _id(result, "peak"),
+        f"{about}the layer that steers best lies between {PEAK.low:.0%} and {PEAK.high:.0%} of depth",
+        "layer 13 of 0 to 31 (Llama 2 7B): 44% of depth, counted alike",
+        Estimate.of_draws(value, depth[draws.argmax(1)], result.n, "pairs"),
         "share",
-        holds=PEAK[0] <= value <= PEAK[1],
-        criterion="depth of the largest change; the interval resamples pairs, and the choice with them",
+        bar=PEAK,
+        measure="blocks up to the one where p(matching) changes most between the ends of the multipliers, over all blocks; "
+        "the interval resamples pairs, and the choice with them",
     )
 
 
 def strengthened(result: Strength) -> list[Finding]:
     """Return what a sweep over strengths says."""
     about = _about(result)
-    return [
-        _dose(result, about),
+    found = [
         _monotone(result, about),
         _floor(result, about, RANDOM, "random_floor", "a random vector"),
-        _floor(
-            result, about, SHUFFLED, "shuffled_floor", "a vector of pairs with shuffled answers"
-        ),
+        _floor(result, about, SHUFFLED, "shuffled_floor", "a vector of shuffled pairs"),
         _chosen(result, about),
-        _cost(result, about),
     ]
+    rows = [result.row(-1), result.row(1)]
+    by_one = result.params.unit == "multiplier" and np.allclose(result.multipliers[rows], (-1, 1))
+    return [_dose(result, about), *found, _cost(result, about)] if by_one else found
 
 
 def _dose(result: Strength, about: str) -> Finding:
-    ends = means(result.p[0])
     swing = means(result.p[0, result.row(1)] - result.p[0, result.row(-1)])
-    apart = ends[0, 2] < ends[-1, 1]
     return Finding.measured(
-        "dose",
+        _id(result, "dose"),
         f"{about}p(matching) rises by {LEAST_SWING} or more from multiplier -1 to +1",
-        "6 of 7 behaviours rise (Llama 2 13B)",
+        "rises of .04 to .38, 6 of 7 behaviours by .1 or more, by letters (Llama 2 13B)",
         Estimate.of_ends(swing, result.n, "pairs"),
         "change of p",
-        holds=swing[0] >= LEAST_SWING and bool(apart),
-        criterion=f"at layer {result.layer}, fixed before; the value, and intervals at {result.multipliers[0]:+g} and "
-        f"{result.multipliers[-1]:+g} that do not meet",
+        bar=at_least(LEAST_SWING),
+        measure=f"mean p(matching) of held-out pairs at +1 less that at -1, steered at layer {result.layer}{_why(result)}",
+        place=_TABLE,
     )
 
 
+def _why(result: Strength) -> str:
+    return ", which was fixed before" if result.params.layer is None else ""
+
+
 def _monotone(result: Strength, about: str) -> Finding:
-    steps = np.diff(result.p[0], axis=0)
-    lowest = means(steps)[steps.mean(1).argmin()]
-    rising = means(steps)[:, 1] > 0
+    steps = means(np.diff(result.p[0], axis=0))
+    verdicts = ABOVE_0.of_ends(steps)
+    holds = every(verdicts)
+    decides = steps[steps[:, 2 if holds is False else 1].argmin()]
     return Finding.measured(
-        "monotone",
+        _id(result, "monotone"),
         f"{about}every further step of the multiplier raises p(matching)",
-        "monotone for 6 of 7 behaviours at -1, 0, +1",
-        Estimate.of_ends(lowest, result.n, "pairs"),
+        "6 of 7 behaviours, from -1 to 0 and from 0 to +1, by letters (Llama 2 13B)",
+        Estimate.of_ends(decides, result.n, "pairs"),
         "change of p",
-        holds=bool(rising.all()),
-        criterion=f"the least of {len(rising)} steps is shown; the intervals of all above 0 ({int(rising.sum())} are)",
+        holds=holds,
+        criterion=f"all {len(verdicts)} steps above 0 (bar: ours), where {verdicts.count(True)} are above and "
+        f"{verdicts.count(False)} below; the one that decides is shown",
+        measure=f"mean p(matching) at one multiplier less that at the one before, from {result.multipliers[0]:+g} to "
+        f"{result.multipliers[-1]:+g}",
+        place=_TABLE,
     )
 
 
 def _floor(result: Strength, about: str, kind: str, name: str, words: str) -> Finding:
     moved = result.floor_share(kind)
+    known = bool(np.isfinite(moved).all())
     draws = sum(each == kind for each in result.floors)
+    bar = at_most(MOST_SHARE)
     return Finding.measured(
-        name,
-        f"{about}{words} of the same norm moves p less than a quarter as much",
+        _id(result, name),
+        f"{about}{words} of the same norm moves p at most a quarter as much",
         "no such floor; ours",
-        Estimate.of_ends(moved, draws, "vectors"),
+        Estimate.of_ends(moved, draws, "vectors")
+        if known
+        else Estimate(moved[0], draws, "vectors"),
         "share",
-        holds=moved[2] < MOST_SHARE,
-        criterion=f"mean size of the changes over the vector's own, its interval below {MOST_SHARE:.0%}",
+        bar=bar if known else None,
+        criterion=""
+        if known
+        else f"{bar.words('share')}; not decided where the vector's own change may be 0",
+        measure=f"mean size of the changes from {-result.at:+g} to {result.at:+g} over that of the vector itself; the "
+        "interval is over these vectors and over pairs",
     )
 
 
 def _chosen(result: Strength, about: str) -> Finding:
+    gain = Estimate.of_ends(result.gain, result.n - result.n // 2, "pairs")
+    steered = result.chosen != result.zero
+    chosen = f"{result.multipliers[result.chosen]:+g}" if steered else "0, so nothing is steered"
     return Finding.measured(
-        "chosen",
-        f"{about}the strength that is best on half of the pairs works on the other half",
+        _id(result, "chosen"),
+        f"{about}the strength chosen on half of the pairs raises p(matching) of the other half",
         "no such split; ours",
-        Estimate.of_ends(result.gain, result.n - result.n // 2, "pairs"),
+        gain,
         "change of p",
-        holds=result.gain[1] > 0,
-        criterion=f"at most {MOST_LOSS} nats on unrelated text; the choice is {_named(result)}; gain over unsteered, "
-        "its interval above 0",
+        holds=ABOVE_0.verdict(gain) if steered else False,
+        criterion=f"{ABOVE_0.words('change of p')}; the choice is {chosen}",
+        measure=f"gain over the unsteered model at the multiplier that does most among those that cost at most {MOST_LOSS} "
+        "nats a token of prose",
     )
-
-
-def _named(result: Strength) -> str:
-    chosen = float(result.multipliers[result.chosen])
-    return f"{chosen:+g}" if chosen else "0, as none costs so little and does more"
 
 
 def _cost(result: Strength, about: str) -> Finding:
-    rows = [result.row(-1), result.row(1)]
-    worst = result.cost[rows][np.abs(result.cost[rows, 0]).argmax()]
+    ends = result.cost[[result.row(-1), result.row(1)]]
     return Finding.measured(
-        "cost",
-        f"{about}steering by 1 leaves unrelated text alone",
-        "MMLU .63 to .57-.65 (Llama 2 13B)",
-        Estimate.of_ends(worst, len(result.sizes), "documents"),
+        _id(result, "cost"),
+        f"{about}steering by 1 leaves the loss on unrelated text within {MOST_LOSS} nats",
+        "another measure: accuracy on MMLU .63 unsteered, .57 to .65 steered (Llama 2 13B)",
+        Estimate.of_ends(ends[np.abs(ends[:, 0]).argmax()], len(result.sizes), "documents"),
         "nats a token",
-        holds=bool(np.abs(result.cost[rows, 1:]).max() < MOST_LOSS),
-        criterion=f"change of loss at -1 and +1, the larger is shown; both intervals within {MOST_LOSS} nats",
+        holds=every(Bar(-MOST_LOSS, MOST_LOSS).of_ends(ends)),
+        criterion=f"within {MOST_LOSS} nats either way at -1 and at +1 (bar: ours); the larger is shown",
+        measure=f"mean loss on prose, every token of it steered, less that of the unsteered model{_answers(result)}",
     )
+
+
+def _answers(result: Strength) -> str:
+    """Return which tokens of answers are steered, where not all are, as prose has no instruction."""
+    scope = result.params.scope
+    return "" if scope == "all" else f"; with answers fewer tokens are steered: {SCOPES[scope]}"
 
 
 def located(result: Geometry) -> list[Finding]:
     """Return what the vector is of."""
-    middle = len(result.layers) // 2
-    about = _about(result)
     if result.params.protocol != "ab":
-        apart = share(result.apart[middle], "pairs")
-        return [
-            Finding.measured(
-                "separated",
-                f"{about}held-out answers are separated along the vector",
-                "clusters by behaviour from layer 10 of 32 on",
-                apart,
-                "share",
-                holds=apart.low is not None and apart.low > 0.5,
-                criterion=f"after block {middle}: pairs whose matching answer lies further along, interval above half",
-            )
-        ]
-    cosine = result.letter_cosine()[middle]
-    r = result.correlations()
-    gap = r["behaviour"][middle, 0] - r["letter"][middle, 0]
-    accuracy = result.accuracy
-    return [
-        Finding.measured(
-            "knows",
-            f"{about}the model answers A/B questions better than chance",
-            "p(match) .22 to .78 by behaviour (Llama 2 13B)",
-            accuracy,
-            "share",
-            holds=accuracy.low is not None and accuracy.low > 0.5,
-            criterion="pairs whose matching letter is the likelier one; interval above half",
-        ),
-        Finding.measured(
-            "behaviour_vector",
-            f"{about}the vector is of the behaviour, not of the letter",
-            "assumed; not tested",
-            Estimate.of_ends(cosine, int(result.by_letter.sum()), "pairs"),
-            "cosine",
-            holds=not result.is_letter,
-            criterion=f"after block {middle}: vectors of pairs with (A) and with (B) matching, interval above 0",
-        ),
-        Finding.measured(
-            "clusters",
-            f"{about}answers cluster by behaviour more than by letter",
-            "clusters by letter at all layers, by behaviour from layer 10 of 32 on",
-            Estimate(float(gap), len(result.letter), "pairs"),
-            "difference of |r|",
-            holds=bool(gap > 0),
-            criterion=f"first principal component after block {middle}",
-        ),
-    ]
+        return [_separated(result)]
+    found = [_knows(result), _clusters(result)]
+    return [*found, _turned(result)] if result.by_letter.any(1).all() else found
+
+
+def _separated(result: Geometry) -> Finding:
+    return Finding.measured(
+        _id(result, "separated"),
+        f"{_about(result)}held-out answers are separated along the vector",
+        "refusal: clusters by behaviour from layer 10 of 32 on (Llama 2 7B)",
+        share(result.apart[result.middle], "pairs"),
+        "share",
+        bar=RIGHT_MORE_OFTEN,
+        measure=f"held-out pairs whose matching answer lies further along the vector, after block {result.middle}",
+        place="Figure 2",
+    )
+
+
+def _knows(result: Geometry) -> Finding:
+    return Finding.measured(
+        _id(result, "knows"),
+        f"{_about(result)}the unsteered model picks the matching answer more often than chance",
+        "mean p(matching) .22 to .78 by behaviour (Llama 2 13B)",
+        result.accuracy,
+        "share",
+        bar=RIGHT_MORE_OFTEN,
+        measure="pairs whose matching letter is the likelier of the two",
+        place=_TABLE,
+    )
+
+
+def _turned(result: Geometry) -> Finding:
+    cosine = result.letter_cosine()[result.middle]
+    return Finding.measured(
+        _id(result, "behaviour_vector"),
+        f"{_about(result)}the vector points the same way whichever letter matches",
+        "assumed; not tested",
+        Estimate.of_ends(cosine, int(result.by_letter.sum()), "pairs"),
+        "cosine",
+        bar=ABOVE_0,
+        measure="cosine of the vector of pairs with (A) matching with that of pairs with (B) matching, after block "
+        f"{result.middle}",
+    )
+
+
+def _clusters(result: Geometry) -> Finding:
+    return Finding.measured(
+        _id(result, "clusters"),
+        f"{_about(result)}answers differ more by behaviour than by letter",
+        "refusal: clusters by letter, and by behaviour from layer 10 of 32 on (Llama 2 7B)",
+        result.behaviour_over_letter(result.middle),
+        "difference of |r|",
+        bar=ABOVE_0,
+        measure=f"|r| of the first principal component with the behaviour less that with the letter, after block {result.middle}; "
+        "the interval resamples pairs on the component as it is",
+        place="Figure 2",
+    )

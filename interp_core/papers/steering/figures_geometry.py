@@ -185,23 +185,30 @@ def between_behaviours(result: Geometry) -> alt.LayerChart:
 
 def sentence(result: Geometry) -> str:
     """Return what the vector is of."""
-    middle = len(result.layers) // 2
     accuracy = result.accuracy
     if result.params.protocol == "ab":
-        value, low, high = result.letter_cosine()[middle]
-        verdict = (
-            "This vector is a letter vector: it turns round with the letter that matches"
-            if result.is_letter
-            else "The vector keeps its direction whichever letter matches"
-        )
         return (
-            f"{verdict} (cosine {value:.2f} [{low:.2f}, {high:.2f}] after block {middle}). Unsteered, the model picks the matching "
-            f"letter of {accuracy.value:.0%} of pairs, and says A with {np.nanmean(result.says_a):.0%}."
+            f"{_turned(result)} Unsteered, the model picks the matching letter of {accuracy.value:.0%} of pairs, and says A with "
+            f"{np.nanmean(result.says_a):.0%}."
         )
     return (
-        f"After block {middle} the matching answer of {result.apart[middle].mean():.0%} of {int(result.held_out.sum())} held-out "
-        f"pairs lies further along the vector. Unsteered, the model prefers the matching answer of {accuracy.value:.0%} of pairs."
+        f"After block {result.middle} the matching answer of {result.apart[result.middle].mean():.0%} of "
+        f"{int(result.held_out.sum())} held-out pairs lies further along the vector. Unsteered, the model prefers the matching "
+        f"answer of {accuracy.value:.0%} of pairs."
     )
+
+
+def _turned(result: Geometry) -> str:
+    value, low, high = result.letter_cosine()[result.middle]
+    if np.isnan(value):
+        return "Only one letter matches in these pairs, so that letter and behaviour are not told apart."
+    if result.is_letter:
+        said = "This vector is a letter vector: it turns round with the letter that matches"
+    elif low >= 0:
+        said = "The vector keeps its direction whichever letter matches"
+    else:
+        said = "Whether the vector is one of the letter is undecided"
+    return f"{said} (cosine {value:.2f} [{low:.2f}, {high:.2f}] after block {result.middle})."
 
 
 def norms(result: Saved) -> alt.Chart:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from interp_core.findings import shown
+from interp_core.papers.steering.params import SCOPES
 from interp_core.papers.steering.strength import RANDOM, SHUFFLED, SYSTEMS, Strength
 from interp_core.papers.steering.sweep import Sweep
 from interp_core.plot import (
@@ -136,7 +140,8 @@ def _curves(
     )
     y = y_axis("value", name, (low - margin, high + margin), tickCount=6)
     return layered(
-        base.mark_area(opacity=0.16).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        # An area without the axis' own scale would draw it down to 0.
+        base.mark_area(opacity=0.16).encode(y=alt.Y("low:Q", scale=y["scale"]), y2="high:Q"),
         base.mark_line(point=points(), strokeWidth=2.2).encode(y=y),
     )
 
@@ -206,12 +211,18 @@ def costs(result: Strength) -> alt.LayerChart:
     return figure(
         chart,
         f"What steering at layer {result.layer} costs on unrelated text: {result.behaviour}",
-        f"Prose, every token steered; bands: 95% intervals over {len(result.sizes)} documents.",
+        f"Prose, every token steered{_unlike(result)}; bands: 95% intervals over {len(result.sizes)} documents.",
         f"Of {result.right.shape[1]} facts with four answers {accuracy[result.zero]:.0%} are right unsteered, "
         f"{accuracy[0]:.0%} at {result.multipliers[0]:+g} and {accuracy[-1]:.0%} at {result.multipliers[-1]:+g}.",
         width=fit(_SIZE[0], _AXIS),
         height=_SIZE[1],
     )
+
+
+def _unlike(result: Strength) -> str:
+    """Return which tokens of answers are steered, where it is not every one."""
+    scope = result.params.scope
+    return "" if scope == "all" else f" (of answers: {SCOPES[scope]})"
 
 
 def trade(result: Strength) -> alt.LayerChart:
@@ -237,13 +248,27 @@ def trade(result: Strength) -> alt.LayerChart:
         layered(
             base.mark_line(strokeWidth=1.6, opacity=0.6).encode(order="multiplier:Q"),
             base.mark_point(filled=True, size=60, opacity=1),
-            base.mark_text(dx=9, align="left").encode(text="name:N"),
+            *(_named(base, sign, **place) for sign, place in _BESIDE.items()),
         ),
         f"Effect against cost at layer {result.layer}: {result.behaviour}",
         "A point a strength, with its multiplier beside it: vectors are compared fairly at equal cost.",
+        f"Cost: prose, every token steered{_unlike(result)}.",
         width=fit(_SIZE[0] - 120, _AXIS),
         height=_SIZE[1],
     )
+
+
+_BESIDE = {
+    "<": {"dx": -6, "dy": 11, "align": "right"},
+    "==": {"dx": 9, "dy": 0, "align": "left"},
+    ">": {"dx": -6, "dy": -9, "align": "right"},
+}
+"""Where a multiplier stands beside its point, off the curve that opens to the right, by its sign."""
+
+
+def _named(base: alt.Chart, sign: str, **place: Any) -> alt.Chart:
+    named = base.transform_filter(f"datum.multiplier {sign} 0")
+    return named.mark_text(**place).encode(text="name:N")
 
 
 def strengthened(result: Strength) -> str:
@@ -253,5 +278,21 @@ def strengthened(result: Strength) -> str:
         f"At layer {result.layer} p(matching) goes from {p[0]:.2f} at {result.multipliers[0]:+g} over {p[result.zero]:.2f} "
         f"unsteered to {p[-1]:.2f} at {result.multipliers[-1]:+g}; {result.multipliers[-1]:+g} costs "
         f"{result.cost[-1, 0]:.2f} nats a token on unrelated text. Random vectors of the same norm move it by "
-        f"{result.floor_share(RANDOM)[0]:.0%} as much."
+        f"{told(result, RANDOM)} as much. {_norms(result)}"
+    )
+
+
+def told(result: Strength, kind: str) -> str:
+    """Return what other vectors do, as a share of what this one does, with its interval where it has one."""
+    value, low, high = result.floor_share(kind)
+    return f"{value:.0%}" + (f" [{low:.0%}, {high:.0%}]" if np.isfinite(high) else "")
+
+
+def _norms(result: Strength) -> str:
+    """Return how long the vector is, beside the stream that it is added to where that is known."""
+    if not result.resid_norm:
+        return f"The vector's norm is {shown(result.vector_norm, '')}."
+    return (
+        f"The vector's norm is {result.vector_norm / result.resid_norm:.0%} of the residual stream's mean norm there "
+        f"({shown(result.vector_norm, '')} of {shown(result.resid_norm, '')})."
     )

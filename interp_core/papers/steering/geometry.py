@@ -60,6 +60,11 @@ class Geometry(Result):
     """Its p(A) among A and B; NaN where letters are not read."""
 
     @property
+    def middle(self) -> int:
+        """The layer in the middle, where claims are tested."""
+        return len(self.layers) // 2
+
+    @property
     def apart(self) -> np.ndarray:
         """[layer, held-out pair], whether the matching answer lies further along the vector."""
         along = self.along[:, self.held_out.astype(bool)]
@@ -120,6 +125,22 @@ class Geometry(Result):
             "letter": np.abs(_correlation(flat, said)),
         }
 
+    def behaviour_over_letter(self, row: int) -> Estimate:
+        """|r| of a layer's first component with behaviour less that with letter; its interval is over pairs."""
+        x = self.components[row, :, :, 0].astype(float)
+        said = np.where(self.letter == 0, 1.0, -1.0)
+        by_behaviour = x[:, 0] - x[:, 1]
+        # Both labels are +1 and -1 once in each pair, so their means are 0 and their variances 1.
+        moments = np.stack([x.sum(1), (x * x).sum(1), by_behaviour, said * by_behaviour], -1) / 2
+
+        def gap(means: np.ndarray) -> np.ndarray:
+            mean, square, behaviour, letter = np.moveaxis(means, -1, 0)
+            spread = np.sqrt(np.maximum(square - mean**2, 1e-30))
+            return (np.abs(behaviour) - np.abs(letter)) / spread
+
+        resample = Resample(len(x), "pairs", 0)
+        return resample.estimate(float(gap(moments.mean(0))), gap(resample.means(moments)))
+
     @property
     def accuracy(self) -> Estimate:
         """How often the unsteered model's likelier answer is the matching one."""
@@ -127,9 +148,11 @@ class Geometry(Result):
 
     @property
     def is_letter(self) -> bool:
-        """Whether the vector is one of the letter: A-positive and B-positive pairs pull apart."""
-        middle = self.letter_cosine()[len(self.layers) // 2]
-        return bool(self.params.protocol == "ab" and not middle[1] > 0)
+        """Whether the vector is one of the letter: A-positive and B-positive pairs pull apart.
+
+        The whole interval of their cosine is then below 0.
+        """
+        return bool(self.params.protocol == "ab" and self.letter_cosine()[self.middle, 2] < 0)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``geometry``: by layer; ``components``: one row an answer and layer."""
@@ -183,11 +206,10 @@ class Geometry(Result):
     @property
     def summary(self) -> dict[str, Any]:
         """What the vector is of, as far as letters tell, and how well it separates."""
-        middle = len(self.layers) // 2
         return {
             "accuracy": self.accuracy.value,
             "p_a": None if np.isnan(self.says_a).all() else float(np.nanmean(self.says_a)),
-            "separated": float(self.apart.mean(1)[middle]),
+            "separated": float(self.apart.mean(1)[self.middle]),
             "letter_vector": self.is_letter,
         }
 

@@ -238,6 +238,8 @@ class Params(Steered):
         (),
         "Mix in",
         "vectors of further behaviours, with their weights, as refusal=-0.5",
+        slider=(-2, 2, 0.25),
+        names=BEHAVIOURS,
         when=NO_VECTOR,
         fold=True,
     )
