@@ -177,7 +177,8 @@ def llama(tiny):
 def test_claims_of_one_model_have_ids_of_their_own():
     by_model: dict[str, list[str]] = {}
     for params in sae.PAPER.headline:
-        result = stored(params)
+        if (result := stored(params)) is None:  # not shipped yet
+            continue
         by_model.setdefault(params.model, []).extend(f.id for f in result.own_findings)
     for ids in by_model.values():
         assert len(ids) == len(set(ids))

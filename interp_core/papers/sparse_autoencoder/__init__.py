@@ -267,10 +267,10 @@ _GALLERY = (2791, 501, 1661, 690, 685, 237, 1094, 2149, 1112, 2574)
 SMALL_FEATURES = tuple(FeatureParams(**_SMALL, feature=n) for n in _GALLERY)
 """The gallery of the one-layer model's features, as its rule has it (:attr:`Features.gallery`)."""
 
-_OTHERS: dict[str, str] = {}
-COMPARED = {name: CompareParams(**_SMALL, other=other) for name, other in _OTHERS.items()}
-"""The one-layer model's dictionary beside others that are trained as it was, of another ``seed`` and of another
-``width``. What was measured ships; the others do not."""
+_OTHERS = (SHIPS,)
+COMPARED = tuple(CompareParams(**_SMALL, other=other) for other in _OTHERS)
+"""The one-layer model's dictionary beside itself, and beside others that are trained as it was, of another seed
+and of another width. What was measured ships; the others do not."""
 
 PAPER = Paper(
     name="sparse-autoencoder",
@@ -285,7 +285,7 @@ PAPER = Paper(
         EvaluateParams(**_SMALL),
         FeaturesParams(**_SMALL),
         SMALL_TRAINING,
-        *COMPARED.values(),
+        *COMPARED,
         EvaluateParams(),
         EvaluateParams(text="prose"),
         FeaturesParams(),
