@@ -228,9 +228,9 @@ def recurs(result: Comparison) -> Finding | None:
         "median correlation 0.72 between features of two transformers, 0.46 between their neurons; "
         "both dictionaries are of one model here, which is easier",
         median,
-        "",
+        "correlation",
         holds=every((RECURS.verdict(median), _ABOVE.verdict(above))),
-        criterion=f"{RECURS.words('')}, and above the median with the activations of other text ({floor:.2f}); "
+        criterion=f"{RECURS.words('correlation')}, and above the median with the activations of other text ({floor:.2f}); "
         "the interval is over latents of this pair",
         measure="median over latents of the largest correlation of activations with one of the other's, on held-out text",
         place="Universality",

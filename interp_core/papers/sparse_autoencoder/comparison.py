@@ -48,8 +48,9 @@ class Comparison(Result):
     correlation: Annotated[np.ndarray, "row latent"]
     """Pearson's, over positions; NaN of latents active at fewer than ``ENOUGH`` of them."""
     back: Annotated[np.ndarray, "other"]
-    """Of each of the other's latents, the nearest one here by cosine, and that cosine."""
+    """Of each of the other's latents, the nearest one here by cosine."""
     back_cosine: Annotated[np.ndarray, "other"]
+    """Its cosine."""
 
     @property
     def wider(self) -> str:
@@ -61,7 +62,7 @@ class Comparison(Result):
     def splits(self) -> np.ndarray:
         """Of the narrower dictionary, how many of the wider one's latents are nearest to each: [latent].
 
-        Only those whose cosine is :data:`NEAR` or more count; of equal widths, the other's is ``narrower``.
+        Only those whose cosine is :data:`NEAR` or more count; of equal widths, the other takes the narrower's place.
         """
         here, there = len(self.nearest), len(self.back)
         if self.wider == "other":

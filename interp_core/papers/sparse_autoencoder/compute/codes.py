@@ -69,7 +69,7 @@ class Codes:
 
     @property
     def positions(self) -> int:
-        """How many positions were read."""
+        """How many positions were read: all but the first ones, the few other sinks among them."""
         return self.ids.shape[0] * (self.ids.shape[1] - 1)
 
     @cached_property
