@@ -77,3 +77,11 @@ def test_a_feature_steers(page, app):  # noqa: F811
 def test_a_dictionary_that_is_not_here_is_told(page, app):  # noqa: F811
     page.goto(app + f"{SAE}?sae=0123456789abcdef")
     expect(page.get_by_text("is not on this machine", exact=False).first).to_be_visible()
+
+
+def test_a_dictionary_is_compared_with_itself(page, app):  # noqa: F811
+    page.goto(app + f"{SAE}?question=compare&model=one-layer&windows=8")
+    page.get_by_role("button", name="Run", exact=True).click()
+    said = page.get_by_text(re.compile("beside itself, each latent left out")).first
+    expect(said).to_be_visible(timeout=120_000)
+    says(page, "How well activations go along")

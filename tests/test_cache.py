@@ -214,7 +214,7 @@ def test_what_ships_is_found_under_its_name(paper):
 
 
 _LENS, _SAE = "tuned-lens", "sparse-autoencoder"
-_READ = {"feature", "features", "evaluate", "steer", "train", "transformer"}
+_READ = {"feature", "features", "evaluate", "compare", "steer", "train", "transformer"}
 DATA = {
     "facts.json": {
         "causal-tracing": {"trace", "average", "edit", "scores"},
@@ -233,7 +233,9 @@ DATA = {
         _SAE: _READ,
     },
     "lenses/index.json": {_LENS: {"lens", "evaluate", "transfer", "basis", "detect"}},
-    "dictionaries/index.json": {_SAE: {"text", "feature", "features", "evaluate", "steer"}},
+    "dictionaries/index.json": {
+        _SAE: {"text", "feature", "features", "evaluate", "compare", "steer"}
+    },
     "injections.json": {_LENS: {"detect"}},
 }
 

@@ -12,15 +12,18 @@ a larger model, but by one rule on tokens, scored on text that it was not found 
 from typing import Any
 
 from interp_core.models.bundled import ONE_LAYER
-from interp_core.models.info import DEFAULT
+from interp_core.models.info import DEFAULT, SECOND
 from interp_core.papers.sparse_autoencoder import (
     claims,
     cost,
     figures,
+    figures_compare,
     figures_dictionary,
     figures_feature,
     figures_training,
 )
+from interp_core.papers.sparse_autoencoder.comparison import Comparison
+from interp_core.papers.sparse_autoencoder.compute.compare import compare
 from interp_core.papers.sparse_autoencoder.compute.evaluate import evaluate
 from interp_core.papers.sparse_autoencoder.compute.feature import feature
 from interp_core.papers.sparse_autoencoder.compute.features import features
@@ -35,6 +38,7 @@ from interp_core.papers.sparse_autoencoder.features import Features
 from interp_core.papers.sparse_autoencoder.firing import Firing
 from interp_core.papers.sparse_autoencoder.one_layer import Transformer
 from interp_core.papers.sparse_autoencoder.params import (
+    CompareParams,
     EvaluateParams,
     FeatureParams,
     FeaturesParams,
@@ -47,10 +51,11 @@ from interp_core.papers.sparse_autoencoder.params import (
 from interp_core.papers.sparse_autoencoder.steered import Steered
 from interp_core.papers.sparse_autoencoder.training import Training
 from interp_core.papers.steering import figures as steering
-from interp_core.question import Paper, Question
+from interp_core.question import Paper, Question, on
 from interp_core.results import Figure
 
 __all__ = [
+    "COMPARED",
     "ONE_LAYER",
     "PAPER",
     "PRESETS",
@@ -58,6 +63,8 @@ __all__ = [
     "SMALL_TRAINING",
     "STEERED",
     "Card",
+    "CompareParams",
+    "Comparison",
     "Dictionary",
     "EvaluateParams",
     "Evaluation",
@@ -175,6 +182,28 @@ EVALUATE = Question(
     claims=(claims.kept,),
 )
 
+COMPARE = Question(
+    name="compare",
+    label="Another dictionary",
+    params=CompareParams,
+    result=Comparison,
+    compute=compare,
+    in_minutes=True,
+    seconds=cost.compare,
+    sentence=figures_compare.compared,
+    figures=(
+        Figure("correlations", figures_compare.correlations),
+        Figure("cosines", figures_compare.cosines, label="Directions"),
+        Figure(
+            "splits",
+            figures_compare.splits,
+            label="Splitting",
+            when=lambda result: bool(result.wider),
+        ),
+    ),
+    claims=(claims.recurs, claims.splits),
+)
+
 STEER = Question(
     name="steer",
     label="Steer with a feature",
@@ -238,23 +267,30 @@ _GALLERY = (2791, 501, 1661, 690, 685, 237, 1094, 2149, 1112, 2574)
 SMALL_FEATURES = tuple(FeatureParams(**_SMALL, feature=n) for n in _GALLERY)
 """The gallery of the one-layer model's features, as its rule has it (:attr:`Features.gallery`)."""
 
+_OTHERS = (SHIPS,)
+COMPARED = tuple(CompareParams(**_SMALL, other=other) for other in _OTHERS)
+"""The one-layer model's dictionary beside itself, and beside others that are trained as it was, of another seed
+and of another width. What was measured ships; the others do not."""
+
 PAPER = Paper(
     name="sparse-autoencoder",
     title="Towards Monosemanticity",
     claim="Decompose activations into features that go along with one thing.",
     reference="Bricken et al. 2023",
     url="https://transformer-circuits.pub/2023/monosemantic-features/",
-    questions=(FIRING, FEATURE, FEATURES, EVALUATE, STEER, TRAIN, TRANSFORMER),
+    questions=(FIRING, FEATURE, FEATURES, EVALUATE, COMPARE, STEER, TRAIN, TRANSFORMER),
     method=_METHOD,
     presets=PRESETS,
     headline=(
         EvaluateParams(**_SMALL),
         FeaturesParams(**_SMALL),
         SMALL_TRAINING,
+        *COMPARED,
         EvaluateParams(),
         EvaluateParams(text="prose"),
         FeaturesParams(),
     ),
+    second=on(SECOND, TrainParams()),
     ships=(
         *SMALL_FEATURES,
         *(FeatureParams(feature=n) for n in _FIRST),

@@ -27,6 +27,11 @@ def evaluate(params: EvaluateParams) -> float:
     return 12 * text(params)
 
 
+def compare(params: OnText) -> float:
+    """Return about how long reading the text through two dictionaries takes, and matching their latents."""
+    return 2 * text(params) + 10
+
+
 def features(params: OnText) -> float:
     """Return about how long every feature takes."""
     return text(params) + 30

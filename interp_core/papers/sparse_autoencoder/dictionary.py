@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import IO, Any
 
 import numpy as np
@@ -86,6 +88,11 @@ class Dictionary:
         """Return the safetensors file: the weights, and the card among its metadata."""
         tensors = {name: np.ascontiguousarray(value) for name, value in self.weights.items()}
         return save(tensors, {"card": json.dumps(asdict(self.card))})
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of its file: of weights and card."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Dictionary:

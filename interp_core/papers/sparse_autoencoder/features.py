@@ -15,6 +15,8 @@ from interp_core.papers.sparse_autoencoder.params import FeaturesParams
 from interp_core.results import Provenance, Result
 
 KINDS = ("feature", "another's rule", "neuron", "random direction")
+ENOUGH = 20
+"""Positions at which a feature has to be active, to be compared or put first for how well a rule tells it."""
 GALLERY = 10
 """Features that a report shows: those whose rule scores best, one for each rule."""
 
@@ -62,17 +64,19 @@ class Features(Result):
     """F1 on held-out windows of each feature's own rule."""
 
     @property
+    def often(self) -> np.ndarray:
+        """[feature] which are active at :data:`ENOUGH` positions or more."""
+        found: np.ndarray = np.round(self.density * self.positions) >= ENOUGH
+        return found
+
+    @property
     def gallery(self) -> list[int]:
         """Features to show: by falling score of their rule, one for each rule, none chosen by hand."""
         order = np.argsort(-np.nan_to_num(self.rule_scores, nan=-1), kind="stable")
         seen: set[str] = set()
         found: list[int] = []
         for i in order:
-            if (
-                self.labels[i]
-                and self.labels[i] not in seen
-                and self.density[i] * self.positions >= 20
-            ):
+            if self.labels[i] and self.labels[i] not in seen and self.often[i]:
                 seen.add(self.labels[i])
                 found.append(int(i))
         return found[:GALLERY]

@@ -186,7 +186,10 @@ def decoder_map(result: Features) -> alt.Chart:
 
 
 def listed(result: Features, search: str = "", order: str = "score") -> pd.DataFrame:
-    """Return the features as a table, those that a search finds."""
+    """Return the features as a table, those that a search finds.
+
+    By score, those that are active at few tokens come last.
+    """
     frame = result.frames["features"]
     frame = frame[frame["density"] > 0]
     for word in search.lower().split():
@@ -197,7 +200,11 @@ def listed(result: Features, search: str = "", order: str = "score") -> pd.DataF
         "activation": ("peak", False),
         "score": ("score", False),
     }[order]
-    frame = frame.sort_values(by, ascending=up, kind="stable").head(_LISTED)
+    frame = frame.sort_values(by, ascending=up, kind="stable")
+    if order == "score":  # a rule that fits two or three tokens tells nothing
+        often = result.often[frame["feature"]]
+        frame = pd.concat([frame[often], frame[~often]])
+    frame = frame.head(_LISTED)
     return pd.DataFrame(
         {
             "feature": frame["feature"],
@@ -228,5 +235,16 @@ def described(result: Features) -> str:
     return (
         f"One rule on the token or the one before it tells a feature with a mean F1 of {means[0]:.2f} on held-out windows; the neuron "
         f"that correlates most with it, {means[2]:.2f}; a random direction, {means[3]:.2f}; and another feature's rule, "
-        f"{means[1]:.2f}. Rules are heuristics, and most features are not told by one."
+        f"{means[1]:.2f}. Rules are heuristics, and most features are not told by one. {_peaked(result)}"
+    )
+
+
+def _peaked(result: Features) -> str:
+    """Return how peaked activations are over tokens, beside those of neurons and random directions."""
+    if not np.isfinite(result.kurtosis[0]).any():
+        return ""
+    feature, neuron, drawn = np.nanmedian(result.kurtosis[[0, 2, 3]], 1)
+    return (
+        "How peaked activations are over tokens, as their excess kurtosis (0 for a normal distribution; medians): "
+        f"{feature:,.0f} of features, {neuron:,.1f} of these neurons, {drawn:,.1f} of random directions."
     )

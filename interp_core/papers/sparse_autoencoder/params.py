@@ -108,6 +108,21 @@ class EvaluateParams(OnText):
 
 
 @parameters
+class CompareParams(EvaluateParams):
+    """A dictionary beside another of the same site: which of its latents that has, too."""
+
+    other: Annotated[str, Field(pattern=dictionary.SAE_NAME)] = param(
+        dictionary.SHIPS,
+        "Other dictionary",
+        "of the same site, to compare with: the model's that ships (shipped), or one of yours; of a "
+        "dictionary beside itself, each latent itself is left out",
+        names={dictionary.SHIPS: "the one that ships"},
+        file=formats.read,
+        kept=dictionary.labelled,
+    )
+
+
+@parameters
 class FeaturesParams(OnText):
     """Every feature of a dictionary: how often it is active, on what, and what it writes."""
 
@@ -161,7 +176,7 @@ class FeaturesView(View):
         names={
             "density": "rarest first",
             "activation": "strongest first",
-            "score": "best explained first",
+            "score": "best explained first, of those active at 20 tokens or more",
         },
     )
 

@@ -82,7 +82,7 @@ def applied(model: LanguageModel, name: str) -> Applied:
             f"sae: it is of layer {card.layer}, and {model.info.id} has {model.info.n_layers} layers"
         )
     found = Applied.of(dictionary)
-    of = {"fit of": name, "shipped": card.made, "model": model.info.fingerprint}
+    of = {"fit of": dictionary.sha256, "model": model.info.fingerprint}
 
     def measure() -> np.ndarray:
         return np.array(fit(model, found), np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,7 +69,7 @@ class Codes:
 
     @property
     def positions(self) -> int:
-        """How many positions were read."""
+        """How many positions were read: all but the first ones, the few other sinks among them."""
         return self.ids.shape[0] * (self.ids.shape[1] - 1)
 
     @cached_property
@@ -95,7 +94,7 @@ def codes(model: LanguageModel, found: Applied, ids: np.ndarray) -> Codes:
     """Return the active features of windows [window, pos]; computed once, and kept."""
     latents = found.dictionary.card.d_sae
     of = {
-        "codes": hashlib.sha256(found.dictionary.to_bytes()).hexdigest(),
+        "codes": found.dictionary.sha256,
         "model": model.info.fingerprint,
         "text": store.array_digest(ids),
         "sinks": capture.SINK,

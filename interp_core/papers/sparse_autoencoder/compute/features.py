@@ -11,7 +11,7 @@ from interp_core.models.language_model import LanguageModel
 from interp_core.papers.sparse_autoencoder.compute import capture
 from interp_core.papers.sparse_autoencoder.compute.apply import Applied, applied
 from interp_core.papers.sparse_autoencoder.compute.codes import Codes, codes, windows, writes
-from interp_core.papers.sparse_autoencoder.features import KINDS, Features
+from interp_core.papers.sparse_autoencoder.features import ENOUGH, KINDS, Features
 from interp_core.papers.sparse_autoencoder.labels import Rule, Rules, kurtosis, sample, strongest
 from interp_core.papers.sparse_autoencoder.params import FeaturesParams
 from interp_core.provenance import Recorder
@@ -21,8 +21,6 @@ from interp_core.tokens import Tokenizer
 
 _SCORED = 100
 """Features that are compared with neurons and directions."""
-_ENOUGH = 20
-"""Positions at which a compared feature is active, at least."""
 _WORDS = 6
 """Tokens that are named of each feature."""
 
@@ -129,7 +127,7 @@ def _compared(
     model: LanguageModel, found: Applied, read: Codes, rules: Rules, own: list[Rule | None]
 ) -> dict[str, Any]:
     """Return scores and kurtosis of some features, of neurons, and of random directions."""
-    often = np.flatnonzero((read.density * read.positions >= _ENOUGH) & (read.density < 0.5))
+    often = np.flatnonzero((read.density * read.positions >= ENOUGH) & (read.density < 0.5))
     chosen = sample(_SCORED, often.tolist(), seed=0)
     x = np.concatenate(
         [np.array(capture.read(model.stream, each[None], found.site)) for each in read.ids]

@@ -1,0 +1,130 @@
+"""Figures of two dictionaries beside each other."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from interp_core.papers.sparse_autoencoder.comparison import NEAR, Comparison
+from interp_core.papers.sparse_autoencoder.features import ENOUGH
+from interp_core.plot import figure, fit, legend, theme, tip
+
+_WIDTH, _AXIS = 640, 80
+_BINS = np.linspace(-0.2, 1, 49)
+_MOST = 12
+"""Latents of the wider dictionary that a bar is drawn for; more count with these."""
+
+
+def cosines(result: Comparison) -> alt.Chart:
+    """Return how close in direction the closest latent of the other dictionary is."""
+    return _beside_floor(
+        result.cosine,
+        "largest cosine with a latent of the other dictionary",
+        "random directions",
+        "How close the closest direction is",
+        f"All of {result.about[0]}, against {_named(result)}.",
+        "Random directions have the mean and covariance of the other's.",
+    )
+
+
+def correlations(result: Comparison) -> alt.Chart:
+    """Return how well the activations of the best latent of the other dictionary go along."""
+    some = result.correlation[:, result.often]
+    return _beside_floor(
+        some,
+        "largest correlation of activations with a latent of the other dictionary",
+        "with other text",
+        "How well activations go along",
+        f"The {some.shape[1]:,} latents that are active at {ENOUGH} or more of {result.positions:,} tokens. Other text: the other's "
+        "activations are read one window further on.",
+    )
+
+
+def _named(result: Comparison) -> str:
+    return "itself, each latent left out" if result.itself else result.about[1]
+
+
+def _beside_floor(rows: np.ndarray, title: str, floor: str, heading: str, *lines: str) -> alt.Chart:
+    """Return histograms of what was measured and of its floor, ``rows`` [2, latent]."""
+    names = ("measured", floor)
+    frame = pd.concat(
+        pd.DataFrame(
+            {
+                "low": _BINS[:-1],
+                "high": _BINS[1:],
+                "count": np.histogram(np.clip(row, _BINS[0], _BINS[-1]), _BINS)[0],
+                "kind": name,
+            }
+        )
+        for row, name in zip(rows, names, strict=True)
+    ).query("count > 0")
+    chart = (
+        alt.Chart(frame)
+        .transform_calculate(floor="0")
+        .mark_rect(opacity=0.6)
+        .encode(
+            x=alt.X("low:Q", title=title, scale=alt.Scale(domain=[float(_BINS[0]), 1])),
+            x2="high:Q",
+            y=alt.Y("floor:Q", title="latents", axis=alt.Axis(grid=True)),
+            y2="count:Q",
+            color=alt.Color("kind:N", legend=legend(names, 2)).scale(
+                domain=list(names), range=[theme.CATEGORIES[1], theme.CATEGORIES[3]]
+            ),
+            tooltip=[
+                alt.Tooltip("kind:N"),
+                tip("low", "from", ".3f"),
+                tip("high", "to", ".3f"),
+                tip("count", "latents", "d"),
+            ],
+        )
+    )
+    return figure(chart, heading, *lines, width=fit(_WIDTH, _AXIS), height=240)
+
+
+def splits(result: Comparison) -> alt.Chart:
+    """Return of how many of the wider dictionary's latents each of the narrower's is the nearest."""
+    held = np.bincount(np.minimum(result.splits, _MOST), minlength=_MOST + 1)
+    names = [*map(str, range(_MOST)), f"{_MOST}+"]
+    frame = pd.DataFrame({"count": names, "latents": held})
+    chart = (
+        alt.Chart(frame)
+        .mark_bar(color=theme.CATEGORIES[1])
+        .encode(
+            x=alt.X(
+                "count:N",
+                title="latents of the wider dictionary whose nearest it is",
+                sort=names,
+                axis=alt.Axis(labelAngle=0, ticks=False),
+            ),
+            y=alt.Y("latents:Q", title="latents of the narrower", axis=alt.Axis(grid=True)),
+            tooltip=[alt.Tooltip("count:N"), tip("latents", "latents", "d")],
+        )
+    )
+    widths = sorted((len(result.nearest), len(result.back)))
+    return figure(
+        chart,
+        f"Where {widths[0]:,} latents became {widths[1]:,}",
+        f"A latent of the wider dictionary counts where its cosine with the nearest is at least {NEAR:g}.",
+        width=fit(_WIDTH, _AXIS),
+        height=240,
+    )
+
+
+def compared(result: Comparison) -> str:
+    """Return how much of a dictionary is found in another."""
+    got = result.summary
+    said = (
+        f"{result.about[0]}, beside {_named(result)}: the closest direction has a median cosine of {got['cosine']:.2f} "
+        f"(random directions: {got['cosine_floor']:.2f}). "
+    )
+    if got["correlated"]:
+        said += (
+            f"Of the {got['correlated']:,} latents that are active at {ENOUGH} tokens or more, activations go along with the "
+            f"other's best latent with a median correlation of {got['correlation']:.2f} (with other text: "
+            f"{got['correlation_floor']:.2f})."
+        )
+    if result.wider:
+        several = int((result.splits >= 2).sum())
+        said += f" Of the narrower one's {len(result.splits):,} latents, {several:,} are the nearest of two or more."
+    return said
