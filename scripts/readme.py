@@ -22,7 +22,7 @@ SHOWN = {
     "logit-lens": ("input_discarded", "kl_monotone", "agreement_late"),
     "tuned-lens": ("lower_prose", "detect_better"),
     "causal-tracing": ("total_effect", "early_mlp_site", "efficacy", "neighbourhood"),
-    "steering": ("behaviour_vector", "dose", "random_floor"),
+    "steering": ("behaviour_vector_formality_ab", "dose_formality", "random_floor_formality"),
     "induction-heads": ("induction_heads", "ablation_top"),
     "sparse-autoencoder": ("recovered", "over_neuron"),
 }
