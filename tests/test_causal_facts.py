@@ -173,6 +173,15 @@ def test_the_shipped_facts():
     check_rewrites(shipped, complete)
 
 
+def test_subjects_that_spell_their_answer():
+    spelt = {"Vietnam": "Vietnamese", "Saudi Arabia": "Arabic", "The Indian Ocean": "India"}
+    other = {"Rio de Janeiro": "Brazil", "Roman Empire": "Oman", "The Odessa opera": "Odes"}
+    given = [Fact(subject, answer, "{} is", "r") for subject, answer in {**spelt, **other}.items()]
+    assert [facts.spells(fact) for fact in given] == [True, True, True, False, False, True]
+    assert facts.given_away(tuple(given)) == pytest.approx(4 / 6)
+    assert not facts.spells(Fact("Bob", "", "{} is", "r"))
+
+
 @pytest.mark.skipif(not (CONVERTED / "tokenizer.json").exists(), reason="no default model here")
 def test_every_shipped_fact_can_be_located():
     tokenizer = Tokenizer(CONVERTED)

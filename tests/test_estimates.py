@@ -39,6 +39,12 @@ def test_a_row_that_was_picked_is_not_tested_on_what_picked_it(n):
     assert estimates.picked(real)[1] > 1
 
 
+def test_a_row_can_be_picked_by_other_values():
+    values = np.random.default_rng(0).normal(size=(40, 3))
+    by = np.tile([0, 2, 1], (40, 1))
+    assert estimates.picked(values, by=by) == pytest.approx(estimates.means(values[:, 1]))
+
+
 def test_the_lowest_can_be_picked_too():
     values = np.random.default_rng(1).normal(size=(20, 5))
     values[:, 2] -= 4

@@ -17,10 +17,12 @@ from interp_core.papers.causal_tracing import (
     Params,
     ScoresParams,
     Trace,
-    claims,
+    claims_edits,
+    figures_scores,
 )
 from interp_core.papers.causal_tracing.compute import edit, key_covariance, rome
 from interp_core.papers.causal_tracing.facts import Fact
+from interp_core.papers.causal_tracing.scores import SWEPT
 from interp_core.params import ParameterError
 from interp_core.runtime import on_compute_thread
 
@@ -72,7 +74,7 @@ def test_many_edits_are_scored_one_at_a_time(tiny, monkeypatch):
     monkeypatch.setattr(rome, "DECAY", 0.0)
     result = scored(model, monkeypatch)
     assert result.prompts == ("Bob is in", "Ann sees") and result.n_wrong == 4
-    assert result.prefers.shape == result.margin.shape == (2, 2, 3)
+    assert result.prefers.shape == result.margin.shape == result.top.shape == (2, 2, 3)
     assert ((result.prefers >= 0) & (result.prefers <= 1)).all()
     assert (result.margin[:, 1, 0] > result.margin[:, 0, 0]).all()
     assert (result.rank == 1).all() and (result.key_gap < 1e-3).all()
@@ -90,22 +92,85 @@ def test_c_and_the_identity_are_different_edits(tiny, monkeypatch):
     assert by_text.margin[:, 1, 0] == pytest.approx(plain.margin[:, 1, 0], abs=0.2)
 
 
+def many(base: EditScores, prefers: np.ndarray) -> EditScores:
+    """Return scores of as many facts as ``prefers`` [fact, before/after, role] has."""
+    n = len(prefers)
+    words = {name: (name,) * n for name in ("prompts", "old", "new")}
+    loss = np.tile([[3.0, 3.001]], (n, 1))
+    arrays = {"prefers": prefers, "margin": prefers, "top": prefers, "loss": loss}
+    return dataclasses.replace(
+        base, **arrays, **words, key_gap=np.zeros(n), rank=np.ones(n, int), steps=np.ones(n, int)
+    )
+
+
+def alike(n: int, after: tuple[float, float, float]) -> np.ndarray:
+    """Return [fact, before/after, role] of facts that all go the same way."""
+    return np.stack([np.tile((0.0, 0.0, 1.0), (n, 1)), np.tile(after, (n, 1))], axis=1)
+
+
+def verdicts(made: EditScores) -> dict[str, bool | None]:
+    return {each.id: each.holds for each in claims_edits.of_edits(made)}
+
+
 def test_findings_say_which_claims_hold(tiny, monkeypatch):
     base = scored(tiny("llama"), monkeypatch)
-    good = np.zeros((24, 2, 3))
-    good[:, 0] = (0, 0, 1)
-    good[:, 1] = (1, 0.9, 0.97)
-    bad = good.copy()
-    bad[:, 1] = (0.5, 0.5, 0.5)
-    loss = np.tile([[3.0, 3.001]], (24, 1))
-    fields = {"key_gap": np.zeros(24), "rank": np.ones(24, int), "loss": loss}
-    words = {"prompts": ("p",) * 24, "old": ("o",) * 24, "new": ("n",) * 24}
-    for prefers, expected in ((good, True), (bad, False)):
-        made = dataclasses.replace(base, prefers=prefers, margin=prefers, **fields, **words)
-        holds = {each.id: each.holds for each in claims.of_edits(made)}
-        assert len(holds) >= 5
-        spoiled = [name for name, held in holds.items() if not held]
-        assert bool(spoiled) is not expected and len(spoiled) in (0, 3)
+    good = verdicts(many(base, alike(100, (1, 0.95, 0.97))))
+    assert len(good) >= 6 and set(good.values()) == {True}
+    bad = verdicts(many(base, alike(100, (0.5, 0.3, 0.5))))
+    spoiled = {name for name, held in bad.items() if held is False}
+    assert spoiled == {"efficacy", "paraphrase", "paraphrase_top", "neighbourhood"}
+    # A few facts that all go right leave open whether nearly all would.
+    few = verdicts(many(base, alike(24, (1, 1, 1))))
+    assert few["efficacy"] is None and few["efficacy_top"] is few["neighbourhood"] is True
+
+
+def test_claims_are_measured_on_facts_by_which_the_block_was_not_picked(tiny, monkeypatch):
+    base = scored(tiny("llama"), monkeypatch)
+    first_fail = alike(SWEPT + 40, (1, 1, 1))
+    first_fail[:SWEPT, 1] = 0
+    found = {f.id: f for f in claims_edits.of_edits(many(base, first_fail))}
+    for name in ("efficacy", "paraphrase", "efficacy_top", "paraphrase_top"):
+        assert (found[name].ours, found[name].n) == (1, 40)
+        assert f"first {SWEPT}" in found[name].criterion
+    assert found["neighbourhood"].ours == 0 and found["neighbourhood"].n == 40
+    assert found["key_to_value"].check and found["key_to_value"].n == SWEPT + 40
+    swept = {f.id: f for f in claims_edits.of_edits(many(base, first_fail[:SWEPT]))}
+    assert (swept["efficacy"].ours, swept["efficacy"].n) == (0, SWEPT)
+    other = dataclasses.replace(base, params=dataclasses.replace(base.params, facts="0" * 16))
+    assert claims_edits.of_edits(many(other, first_fail))[0].n == SWEPT + 40
+
+
+def test_the_likeliest_token_is_the_one_that_the_model_says(tiny, monkeypatch):
+    model = tiny("llama")
+    monkeypatch.setattr(rome, "DECAY", 0.0)
+    result = scored(model, monkeypatch)
+    assert result.top.shape == (2, 2, 3) and ((result.top >= 0) & (result.top <= 1)).all()
+
+    @on_compute_thread
+    def both() -> tuple[list[str], list[str]]:
+        texts = ("Bob is in", "So Bob is in", "Ann sees")  # of several lengths
+        pairs = [edit._pair(model, result.params, text, "q", "w") for text in texts]
+        likeliest = edit._likeliest(model.stream, pairs).tolist()
+        return [model.tokenizer.text(i) for i in likeliest], edit._says(model, model.stream, pairs)
+
+    likeliest, said = both()
+    assert likeliest == said
+
+
+def test_both_kinds_of_scores_are_in_the_table_and_in_the_figure(tiny, monkeypatch):
+    values = alike(30, (1, 0.9, 0.8))
+    made = dataclasses.replace(many(scored(tiny("llama"), monkeypatch), values), top=values / 2)
+    table = made.tables()["scores"].set_index(["score", "when"])
+    after = table.loc[("paraphrase", "after")]
+    assert (after["value"], after["top"]) == pytest.approx((0.9, 0.45))
+    assert after["low"] < 0.9 < after["high"] and after["top_low"] < 0.45 < after["top_high"]
+    assert after["magnitude"] == pytest.approx(0.9)
+    spec = figures_scores.own_scores(made).to_dict()
+    drawn = [
+        {row["value"] for row in spec["datasets"][panel["data"]["name"]]}
+        for panel in spec["hconcat"]
+    ]
+    assert [max(each) for each in drawn] == [1.0, 0.5]
 
 
 def test_results_of_one_prompt_get_the_findings_that_are_kept(tiny, monkeypatch):

@@ -1,4 +1,4 @@
-"""Causal Tracing and ROME: where a fact is stored, and how to rewrite it.
+"""Causal Tracing and ROME: which states recall a fact, and how to rewrite it.
 
 Meng, Bau, Andonian, Belinkov (2022), *Locating and Editing Factual Associations in GPT*. The
 subject of a prompt is corrupted with noise, one hidden state at a time is restored, and what comes
@@ -16,6 +16,7 @@ the subject often is the attention sink; prompts and facts are the project's own
 from interp_core.models.info import SECOND
 from interp_core.papers.causal_tracing import (
     claims,
+    claims_edits,
     cost,
     facts,
     figures,
@@ -29,7 +30,7 @@ from interp_core.papers.causal_tracing.compute import edit as compute_edit
 from interp_core.papers.causal_tracing.compute import trace as compute_trace
 from interp_core.papers.causal_tracing.compute.subject import prompt_ids
 from interp_core.papers.causal_tracing.edit import Edit, EditParams
-from interp_core.papers.causal_tracing.scores import EditScores, ScoresParams
+from interp_core.papers.causal_tracing.scores import SWEPT, EditScores, ScoresParams
 from interp_core.papers.causal_tracing.trace import Params, Trace
 from interp_core.question import Paper, Question, on
 from interp_core.results import Figure
@@ -38,6 +39,7 @@ __all__ = [
     "PAPER",
     "PRESETS",
     "SWEEP",
+    "WINDOWS",
     "Average",
     "AverageParams",
     "Edit",
@@ -62,9 +64,11 @@ weights are never touched, and nobody else sees the edit. A token that begins do
 front of the prompt, since without it the subject is often the attention sink.
 
 A window of layers restores them all, so it widens and moves a site: where layer 0 alone restores most
-of the answer, every window that reaches it does. Scores of edits compare two probabilities, the new
-object's with the old answer's; the likeliest token may still be a third. The facts were written for
-Lensbook, and many subjects suggest the answer by their wording or language.
+of the answer, every window that reaches it does; *Windows* shows the early site with fewer layers at a
+time. CounterFact's scores of edits compare two probabilities, the new object's with the old answer's; the
+likeliest token may still be a third, so the share where it is the wanted one stands beside them. The block
+that is edited was picked by its edits of the first facts; claims are measured on the others. The facts were
+written for Lensbook, and many subjects suggest the answer by their wording or language.
 """
 
 PRESETS = {
@@ -90,10 +94,13 @@ PRESETS = {
 """Ready-made settings; their results on the default model ship with the package."""
 
 SWEEP = (
-    *[ScoresParams(limit=8, layer=layer) for layer in (1, 3, 5, 8, 20)],
-    *[ScoresParams(limit=8, layer=layer, covariance="identity") for layer in (1, 8)],
+    *[ScoresParams(limit=SWEPT, layer=layer) for layer in (1, 3, 5, 8, 20)],
+    *[ScoresParams(limit=SWEPT, layer=layer, covariance="identity") for layer in (1, 8)],
 )
 """Edits of fewer facts, by layer, and with C left out: what the report shows of both choices."""
+
+WINDOWS = tuple(AverageParams(window=window, kinds=("mlp_out",)) for window in (1, 3, 5))
+"""MLPs over fewer blocks at a time: what of the early site is the window's."""
 
 EXAMPLES = {
     fact.prompt: {"prompt": fact.prompt, "subject": fact.subject} for fact in facts.load("shipped")
@@ -136,7 +143,11 @@ AVERAGE = Question(
             live=True,
             when=figures_average.has_severed,
         ),
+        Figure(
+            "windows", figures_average.windows, label="Windows", when=figures_average.has_windows
+        ),
     ),
+    evidence={f"window_{params.window}": params for params in WINDOWS},
     claims=(claims.of_average,),
     cost=lambda params: (
         f"It traces up to {params.limit} facts that the model knows, each for some seconds to a minute, "
@@ -171,7 +182,7 @@ SCORES = Question(
     result=EditScores,
     compute=compute_edit.scores,
     figures=(Figure("scores", figures_scores.own_scores),),
-    claims=(claims.of_edits,),
+    claims=(claims_edits.of_edits,),
     cost=lambda params: (
         f"It rewrites up to {params.limit} facts, one at a time: half a minute each."
     ),
@@ -183,7 +194,7 @@ _HEADLINE = (AverageParams(), ScoresParams())
 PAPER = Paper(
     name="causal-tracing",
     title="Causal Tracing and ROME",
-    claim="Find where a fact is stored, and rewrite it.",
+    claim="Find which states recall a fact, and rewrite it.",
     reference="Meng et al. 2022",
     url="https://arxiv.org/abs/2202.05262",
     questions=(TRACE, AVERAGE, EDIT, SCORES),
@@ -191,6 +202,6 @@ PAPER = Paper(
     presets=PRESETS,
     headline=_HEADLINE,
     second=on(SECOND, *_HEADLINE),
-    ships=SWEEP,
+    ships=(*SWEEP, *on(SECOND, *WINDOWS)),
 )
 run = PAPER.run

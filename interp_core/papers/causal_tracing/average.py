@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.estimates import Resample, interval
+from interp_core.papers.causal_tracing import facts
 from interp_core.papers.causal_tracing.params import (
     CORRUPTIONS,
     METRICS,
@@ -18,7 +20,7 @@ from interp_core.papers.causal_tracing.params import (
     Noise,
     Restored,
 )
-from interp_core.params import param, parameters
+from interp_core.params import ParameterError, param, parameters
 from interp_core.results import Provenance, Result
 
 CLASSES = (
@@ -102,6 +104,35 @@ class Average(Result):
         """[fact] total effect."""
         return self.clean - self.corrupt
 
+    @cached_property
+    def windows(self) -> dict[int, Average]:
+        """This result and those of the evidence that restored MLPs in the same runs, by window."""
+        others = [each for each in self.evidence.values() if isinstance(each, Average)]
+        alike = [each for each in others if self._same_runs(each)]
+        own = [self] if "mlp_out" in self.params.kinds else []
+        return {each.params.window: each for each in sorted([*alike, *own], key=_window)}
+
+    def _same_runs(self, other: Average) -> bool:
+        """Whether another result differs in what is restored alone."""
+        restored = {name: getattr(self.params, name) for name in ("kinds", "window", "model")}
+        asked = dataclasses.replace(other.params, resume=self.params.resume, **restored)
+        return asked == self.params and other.prompts == self.prompts
+
+    @cached_property
+    def given_away(self) -> np.ndarray:
+        """[fact] whether the subject spells the answer, see :func:`facts.spells`.
+
+        NaN where the set is not on this machine.
+        """
+        try:
+            spelt = {
+                (f.prompt, f.attribute): facts.spells(f) for f in facts.load(self.params.facts)
+            }
+        except ParameterError:
+            spelt = {}
+        asked = zip(self.prompts, self.answers, strict=True)
+        return np.array([spelt.get(each, np.nan) for each in asked], float)
+
     def row(self, kind: str, token_class: str) -> tuple[int, int]:
         """Return where a kind and a class are in :attr:`aie`.
 
@@ -135,6 +166,7 @@ class Average(Result):
                 "clean": self.clean,
                 "corrupt": self.corrupt,
                 "total_effect": self.total,
+                "given_away": self.given_away,
             }
         )
         severed = average["kind"].str.startswith("sever_")
@@ -154,6 +186,11 @@ class Average(Result):
             "average_total_effect_high": total.high,
             "clean": float(self.clean.mean()),
             "corrupt": float(self.corrupt.mean()),
+            "given_away": float(self.given_away.mean()),
             "samples": self.params.samples,
             "start": self.params.start,
         }
+
+
+def _window(average: Average) -> int:
+    return average.params.window

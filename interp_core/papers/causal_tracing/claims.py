@@ -1,38 +1,56 @@
-"""The paper's claims beside what was measured, for a model of any depth."""
+"""The paper's claims on tracing beside what was measured, for a model of any depth."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from interp_core.estimates import Estimate
-from interp_core.findings import Finding
+from interp_core.estimates import Estimate, picked
+from interp_core.findings import Bar, Finding, at_least, at_most
 from interp_core.papers.causal_tracing.average import Average
-from interp_core.papers.causal_tracing.scores import EditScores
 
-_EARLY, _SITE, _LATE = 13 / 30, 19 / 30, (17 / 30, 25 / 30)
-"""Depths, as shares of the blocks: where the early site ends, up to where the last subject token
-leads, and between which the late site lies."""
+_EARLY, _MIDDLE, _SITE, _LATE = 13 / 30, (1 / 4, 2 / 3), 19 / 30, (17 / 30, 25 / 30)
+"""Depths, as shares of the blocks: where the early site ends, what the middle is, up to where the last
+subject token leads, and between which the late site lies."""
 
 
 def of_average(a: Average) -> list[Finding]:
-    """Return the claims that the traced kinds allow to be tested."""
+    """Return the claims that the traced kinds allow to be tested.
+
+    MLPs alone allow none: they were traced to see what another window makes of them.
+    """
     if a.params.metric == "kl":
         return []  # the claims are about how likely the answer is
-    kinds = set(a.params.kinds)
-    found = [_total(a)]
+    kinds, halves = set(a.params.kinds), len(a.prompts) > 1
+    found = [] if kinds == {"mlp_out"} else [_total(a)]
     if {"mlp_out", "attn_out"} <= kinds:
-        found += [_mlp_over_attention(a), _early_peak(a), _late_peak(a), _attention_over_mlp(a)]
+        found += [_mlp_over_attention(a), _early_peak(a), _late_peak(a)]
+        found += [_attention_over_mlp(a), *_single_blocks(a)] if halves else []
     if "resid_post" in kinds:
-        found += [_hidden_peak(a), _leads(a, "first_subject"), _leads(a, "first_subsequent")]
-    if {"resid_post", "sever_mlp", "sever_attn"} <= kinds:
+        found.append(_hidden_peak(a))
+        found += [_leads(a)] if halves and _blocks(a, 0, _SITE).any() else []
+    if {"resid_post", "sever_mlp", "sever_attn"} <= kinds and _blocks(a, 0, _EARLY).any():
         found.append(_severed(a))
     return found
 
 
+def _between(a: Average, start: float, stop: float) -> Bar:
+    """Return a bar for layers that lie between two depths."""
+    depth = a.provenance.model.n_layers
+    return Bar(round(start * depth), round(stop * depth) - 1)
+
+
 def _blocks(a: Average, start: float, stop: float) -> np.ndarray:
     """Return which traced layers lie between two depths."""
-    depth = a.provenance.model.n_layers
-    return (a.layers >= round(start * depth)) & (a.layers < round(stop * depth))
+    bar = _between(a, start, stop)
+    return (a.layers >= bar.low) & (a.layers <= bar.high)
+
+
+def _unit(a: Average) -> str:
+    return a.params.metric.replace("_", " ")
+
+
+def _windows(a: Average) -> str:
+    return f"MLPs and attention are restored over {a.params.window} blocks at a time"
 
 
 def _total(a: Average) -> Finding:
@@ -41,9 +59,10 @@ def _total(a: Average) -> Finding:
         "Corrupting the subject takes away the answer",
         "0.186 (GPT-2 XL)",
         a.resample.mean(a.total),
-        "probability" if a.params.metric == "probability" else a.params.metric,
-        holds=a.total.mean() >= 0.15,
-        criterion="average total effect at least 0.15",
+        _unit(a),
+        bar=at_least(0.15),
+        measure=f"{_unit(a)} of the answer, clean less corrupted, mean over facts",
+        place="section 2.2",
     )
 
 
@@ -57,171 +76,157 @@ def _mlp_over_attention(a: Average) -> Finding:
         "0.066 against 0.016, 4 times (GPT-2 XL)",
         a.resample.estimate(ratio, draws),
         "times",
-        holds=ratio >= 2,
-        criterion=f"largest AIE at least twice as large (here {a.aie[mlp].max():.3f} and "
-        f"{a.aie[attn].max():.3f})",
+        bar=at_least(2),
+        criterion=f"here {a.aie[mlp].max():.3f} and {a.aie[attn].max():.3f}; {_windows(a)}",
+        measure="largest AIE over layers of the MLPs by that of attention, at the last subject token; "
+        "both layers are picked again in each resample of facts",
+        place="section 2.2",
     )
 
 
 def _peak(a: Average, row: tuple[int, int]) -> Estimate:
+    """Return the layer of the largest AIE; it is found again in each resample of facts."""
     draws = a.layers[np.nan_to_num(a.draws[:, *row], nan=-np.inf).argmax(-1)]
     return a.resample.estimate(a.layers[a.aie[row].argmax()], draws)
 
 
 def _early_peak(a: Average) -> Finding:
-    row = a.row("mlp_out", "last_subject")
-    layer = int(a.layers[a.aie[row].argmax()])
-    end = round(_EARLY * a.provenance.model.n_layers)
     return Finding.measured(
         "early_mlp_site",
-        "The MLPs' effect at the last subject token peaks early",
+        f"With a window of {a.params.window} blocks, the MLPs' effect at the last subject token peaks early",
         "block 17 of 48 for MLPs, 15 for states (GPT-2 XL)",
-        _peak(a, row),
+        _peak(a, a.row("mlp_out", "last_subject")),
         "(layer)",
-        holds=layer < end,
-        criterion=f"largest AIE before layer {end}, restored over {a.params.window} layers at a time",
+        bar=at_most(_between(a, 0, _EARLY).high),
+        criterion=f"of {a.provenance.model.n_layers} layers",
+        measure="layer in the middle of the window with the largest AIE",
+        place="section 2.2",
     )
 
 
 def _late_peak(a: Average) -> Finding:
-    row = a.row("attn_out", "last")
-    layer = a.aie[row].argmax()
-    depth = a.provenance.model.n_layers
-    first, end = (round(x * depth) for x in _LATE)
     return Finding.measured(
         "late_attention_site",
         "Attention's effect at the last token peaks late",
         "a late site of attention, right before the prediction",
-        _peak(a, row),
+        _peak(a, a.row("attn_out", "last")),
         "(layer)",
-        holds=_blocks(a, *_LATE)[layer],
-        criterion=f"largest AIE in layers {first} to {end - 1}",
+        bar=_between(a, *_LATE),
+        criterion=f"of {a.provenance.model.n_layers} layers; {_windows(a)}",
+        measure="layer in the middle of the window with the largest AIE",
+        place="section 2.2",
     )
 
 
 def _attention_over_mlp(a: Average) -> Finding:
-    attn, mlp = a.row("attn_out", "last"), a.row("mlp_out", "last")
-    layer = a.aie[attn].argmax()
-    draws = a.draws[:, *attn, layer] - a.draws[:, *mlp, layer]
-    lead = a.resample.estimate(a.aie[attn][layer] - a.aie[mlp][layer], draws)
+    attn, mlp = (a.effect[:, *a.row(kind, "last")] for kind in ("attn_out", "mlp_out"))
+    lead = picked(attn - mlp, by=attn)
     return Finding.measured(
         "late_attention_over_mlp",
         "At that peak attention's effect on the last token exceeds the MLPs'",
         "attention is important at the last token",
-        lead,
-        "probability",
-        holds=lead.low > 0,
-        criterion=f"AIE of attention less that of the MLPs at layer {a.layers[layer]}, its interval above 0",
+        Estimate.of_ends(lead, len(a.prompts), "facts"),
+        _unit(a),
+        bar=at_least(0),
+        criterion=_windows(a),
+        measure="indirect effect of attention less that of the MLPs, mean over facts, at the layer where "
+        "attention's is largest on the other half of the facts",
+        place="section 2.2",
     )
 
 
 def _hidden_peak(a: Average) -> Finding:
     row = a.row("resid_post", "last_subject")
-    depth = a.provenance.model.n_layers
-    middle = _blocks(a, 1 / 4, 2 / 3)
     return Finding.measured(
         "middle_site",
         "The residual stream at the last subject token matters most in the middle layers",
         "0.087 at block 15 of 48 (GPT-2 XL)",
         _peak(a, row),
         "(layer)",
-        holds=middle[a.aie[row].argmax()],
-        criterion=f"largest AIE (here {a.aie[row].max():.3f}) in layers {round(depth / 4)} to "
-        f"{round(2 * depth / 3) - 1}",
+        bar=_between(a, *_MIDDLE),
+        criterion=f"of {a.provenance.model.n_layers} layers; the largest AIE is {a.aie[row].max():.3f} here",
+        measure="layer of the largest AIE",
+        place="section 2.2",
     )
 
 
-def _leads(a: Average, other: str) -> Finding:
+def _leads(a: Average) -> Finding:
+    """Compare the last subject token with those beside it, on facts that have all three."""
+    others = ("first_subject", "first_subsequent")
     blocks = _blocks(a, 0, _SITE)
-    last, first = a.row("resid_post", "last_subject"), a.row("resid_post", other)
-    lead = (a.aie[last] - a.aie[first])[blocks]
-    least = int(np.nan_to_num(lead, nan=np.inf).argmin())
-    draws = (a.draws[:, *last] - a.draws[:, *first])[:, blocks][:, least]
-    words = other.replace("_", " ")
+    last, *beside = (
+        a.effect[:, *a.row("resid_post", each)][:, blocks] for each in ("last_subject", *others)
+    )
+    have = (a.cells[:, [a.row("resid_post", each)[1] for each in others]] > 0).all(1)
+    leads = np.concatenate([last - other for other in beside], axis=1)[have]
     return Finding.measured(
-        f"last_over_{other}",
-        f"The residual stream matters more at the last subject token than at the {words} token",
+        "last_over_neighbours",
+        "The residual stream matters more at the last subject token than at the first, and than at the "
+        "token after the subject",
         "the early site is the last subject token",
-        a.resample.estimate(lead[least], draws),
-        "probability",
-        holds=lead[least] > 0,
-        criterion=f"larger AIE in every layer to {a.layers[blocks][-1]} (smallest lead: layer "
-        f"{a.layers[blocks][least]})",
+        Estimate.of_ends(picked(leads, np.argmin), len(leads), "facts"),
+        _unit(a),
+        bar=at_least(0),
+        measure=f"smallest lead in indirect effect over the two tokens and the layers to {a.layers[blocks][-1]}, "
+        "mean over facts, where it is smallest on the other half of the facts",
+        place="section 2.2",
     )
 
 
 def _severed(a: Average) -> Finding:
-    whole, mlp, attn = (
-        a.row(kind, "last_subject") for kind in ("resid_post", "sever_mlp", "sever_attn")
-    )
     early = _blocks(a, 0, _EARLY)
-    draws = (a.draws[:, *attn] - a.draws[:, *mlp])[:, early].mean(-1)
-    gap = a.resample.estimate((a.aie[attn] - a.aie[mlp])[early].mean(), draws)
+    whole, mlp, attn = (
+        a.effect[:, *a.row(kind, "last_subject")][:, early].mean(1)
+        for kind in ("resid_post", "sever_mlp", "sever_attn")
+    )
     return Finding.measured(
         "severed_mlp",
-        "Early states act through the MLPs after them",
-        "a large drop without MLPs, little without attention (figure 3)",
-        gap,
-        "probability",
-        holds=gap.low > 0,
-        criterion="AIE with attention severed less that with MLPs severed, mean over early layers, its "
-        f"interval above 0 (whole {a.aie[whole][early].mean():.3f}, severed attention "
-        f"{a.aie[attn][early].mean():.3f}, MLPs {a.aie[mlp][early].mean():.3f})",
+        "Early states act through the MLPs after them, more than through attention",
+        "a large drop without MLPs, little without attention",
+        a.resample.mean(attn - mlp),
+        _unit(a),
+        bar=at_least(0),
+        criterion=f"whole {whole.mean():.3f}, attention severed {attn.mean():.3f}, MLPs severed {mlp.mean():.3f}",
+        measure="indirect effect at the last subject token with attention severed less that with MLPs "
+        f"severed, mean over the layers to {a.layers[early][-1]} and over facts",
+        place="figure 3",
     )
 
 
-def of_edits(e: EditScores) -> list[Finding]:
-    """Return the claims on editing."""
-    after, before = e.prefers[:, 1], e.prefers[:, 0]
-    efficacy, paraphrase = (e.resample.mean(after[:, role]) for role in (0, 1))
-    drop = e.resample.mean(before[:, 2] - after[:, 2])
-    change = e.resample.mean(e.loss[:, 1] - e.loss[:, 0])
-    gap = Estimate(float(e.key_gap.max()), len(e.prompts), "facts")
+def _single_blocks(a: Average) -> list[Finding]:
+    """Return what the early site is without a window, where single blocks were restored too."""
+    single = a.windows.get(1)
+    if single is None or a.params.window == 1 or len(a.layers) < 2 or a.layers[0] != 0:
+        return []
+    row, alone = a.row("mlp_out", "last_subject"), single.row("mlp_out", "last_subject")
+    whole, later = a.aie[row].max(), single.aie[alone][1:]
+    draws = single.draws[:, *alone, 1:].max(-1) / a.draws[:, *row].max(-1)
+    effect = single.effect[:, *alone]
+    lead = picked(effect[:, :1] - effect[:, 1:], np.argmin)
+    first = float(single.aie[alone][0])
     return [
         Finding.measured(
-            "efficacy",
-            "The target object becomes likelier than the old answer",
-            "100% (GPT-2 XL, CounterFact)",
-            efficacy,
+            "single_blocks",
+            "The early site is there when single blocks after the first are restored",
+            "restored over windows of 10 blocks",
+            a.resample.estimate(later.max() / whole, draws),
             "share",
-            holds=efficacy.value >= 0.95,
-            criterion=f"in at least 95% of edits of layer {e.layer}",
+            bar=at_least(0.25),
+            criterion=f"largest AIE of a single MLP from block {a.layers[1]} on: {later.max():.3f}, at block "
+            f"{a.layers[1:][later.argmax()]}; with a window of {a.params.window}: {whole:.3f}",
+            measure="largest AIE of one block's MLP, block 0 left out, as a share of the largest with a window; "
+            "both blocks are picked again in each resample of facts",
         ),
         Finding.measured(
-            "paraphrase",
-            "In paraphrases, too, the target object becomes likelier than the old answer",
-            "96.4% (GPT-2 XL, CounterFact)",
-            paraphrase,
-            "share",
-            holds=paraphrase.value >= 0.8,
-            criterion="in at least 80% of paraphrases",
-        ),
-        Finding.measured(
-            "neighbourhood",
-            "For other subjects the old answer stays likelier than the target object",
-            "78.1% before, 75.4% after (GPT-2 XL, CounterFact)",
-            drop,
-            "share",
-            holds=drop.value <= 0.1,
-            criterion="the share of prompts where it does falls by at most 10 points "
-            f"({before[:, 2].mean():.0%} before, {after[:, 2].mean():.0%} after)",
-        ),
-        Finding.measured(
-            "unrelated_text",
-            "Unrelated text keeps its loss",
-            "fluency is kept",
-            change,
-            "nats a token",
-            holds=abs(change.value) < 0.02,
-            criterion="a change of less than 0.02",
-        ),
-        Finding.measured(
-            "key_to_value",
-            "The edited matrix sends k* to v* by a change of rank 1",
-            "by equation 2",
-            gap,
-            "at most",
-            holds=gap.value < 1e-3 and e.rank.max() == 1,
-            criterion=f"relative gap below 0.001, rank 1 (here {int(e.rank.max())})",
+            "first_block",
+            "Of single MLPs, the first block's brings back the most of the answer",
+            "restored over windows of 10 blocks",
+            Estimate.of_ends(lead, len(a.prompts), "facts"),
+            _unit(a),
+            bar=at_least(0),
+            criterion=f"AIE of the first block's MLP alone: {first:.3f}; of a window of {a.params.window} around "
+            f"it: {a.aie[row][0]:.3f}",
+            measure="indirect effect of block 0's MLP at the last subject token less that of the later block "
+            "whose is largest on the other half of the facts, mean over facts",
         ),
     ]

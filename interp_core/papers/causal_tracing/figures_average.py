@@ -110,6 +110,36 @@ def average_severed(average: Average) -> alt.LayerChart:
     )
 
 
+def windows(average: Average) -> alt.LayerChart:
+    """Return the MLPs' effect at the last subject token by layer, a line for each window."""
+    parts = [
+        _averaged(each)
+        .query("kind == 'mlp_out' and token_class == 'last_subject'")
+        .assign(name=_blocks(window))
+        for window, each in average.windows.items()
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    colours = dict(zip(map(_blocks, average.windows), theme.CATEGORIES, strict=False))
+    axis = values_axis(effect_name(average.params, average=True), frame)
+    return figure(
+        lines(frame, average.layers, colours, axis, tip("n", "facts", "d")),
+        "Average indirect effect of MLPs at the last subject token, by layer and window",
+        "A window restores the MLPs of so many layers around each layer at once. Bands: 95% intervals over "
+        f"facts, {_over(average)}.",
+        width=fit(WIDTH, AXIS),
+        height=280,
+    )
+
+
+def _blocks(window: int) -> str:
+    return f"{window} layer" + "s" * (window != 1)
+
+
+def has_windows(average: Average) -> bool:
+    """Whether the same facts were traced with other windows, too."""
+    return len(average.windows) > 1
+
+
 def has_maps(average: Average) -> bool:
     """Whether something was restored that has a map."""
     return bool(map_kinds(average.params))

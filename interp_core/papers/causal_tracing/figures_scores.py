@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.papers.causal_tracing.scores import EditScores
-from interp_core.plot import across, ends, figure, fit, layered, legend, small, theme
+from interp_core.plot import across, beside, ends, figure, layered, legend, small, theme
 
 _SCORES = {
     "efficacy": "efficacy",
@@ -17,7 +17,12 @@ _SCORES = {
 }
 _UPDATES = {"text": "C from text", "identity": "C = identity"}
 _COLOURS = dict(zip(_UPDATES.values(), theme.CATEGORIES, strict=False))
-_WIDTH, _PANEL = 560, 300
+_KINDS = {"value": "Likelier of the two", "top": "Likeliest next token"}
+"""By which of two tokens, or of all, as columns of the scores."""
+_ENDS = {"value": "", "top": "top_"}
+"""What stands before ``low`` and ``high`` in their columns."""
+_PANEL, _NAMES = 300, 110
+"""Width of one panel, and room of the names of scores, in pixels."""
 
 
 def _score_tips(form: str = ".1%") -> list[alt.Tooltip]:
@@ -30,40 +35,57 @@ def _score_tips(form: str = ".1%") -> list[alt.Tooltip]:
     ]
 
 
-def scores(results: list[EditScores]) -> alt.LayerChart:
-    """Return the scores before and after, at the first one's block; one lane for each C."""
+def scores(results: list[EditScores]) -> alt.ConcatChart | alt.HConcatChart:
+    """Return both kinds of scores before and after, at the first one's block; one lane for each C."""
     first, parts = results[0], []
     for each in {s.params.covariance: s for s in results[::-1] if s.layer == first.layer}.values():
         frame = each.frames["scores"]
         update = f"after ({_UPDATES[each.params.covariance]})"
         parts.append(frame.assign(series=frame["when"].map({"before": "before", "after": update})))
     frame = pd.concat(parts, ignore_index=True).drop_duplicates(["score", "series"])
+    columns, width = across(len(_KINDS), _PANEL, _NAMES)
+    panels = [
+        _kind(frame, kind, named=columns == 1 or i == 0).properties(width=width)
+        for i, kind in enumerate(_KINDS)
+    ]
+    return figure(
+        beside(panels, columns),
+        f"Scores of single edits of layer {first.layer}, before and after",
+        "Efficacy, paraphrase: share of prompts where the new object is likelier than the old answer, and "
+        "where it is the likeliest next token.",
+        "Neighbourhood: share of other subjects' prompts where the old answer is.",
+        f"Bars: 95% intervals, n = {len(first.prompts):,} edits.",
+    )
+
+
+def _kind(frame: pd.DataFrame, kind: str, named: bool) -> alt.LayerChart:
+    """Return the panel of one kind of scores; the names of scores stand beside the first."""
+    columns = {"value": kind, **{end: f"{_ENDS[kind]}{end}" for end in ("low", "high")}}
+    frame = frame.assign(**{name: frame[of] for name, of in columns.items()})
     lanes = ["before", *[f"after ({name})" for name in _UPDATES.values()]]
     lanes = [lane for lane in lanes if lane in set(frame["series"])]
     colours = {"before": theme.CATEGORIES[6]} | {f"after ({k})": c for k, c in _COLOURS.items()}
+    names = alt.Axis() if named else alt.Axis(labels=False, ticks=False)
     base = alt.Chart(frame).encode(
-        y=alt.Y("score:N", title="score", scale=alt.Scale(domain=list(_SCORES)[:3])),
+        y=alt.Y(
+            "score:N",
+            title="score" if named else None,
+            scale=alt.Scale(domain=list(_SCORES)[:3]),
+            axis=names,
+        ),
         yOffset=alt.YOffset("series:N", scale=alt.Scale(domain=lanes, padding=0.5)),
         color=alt.Color("series:N", legend=legend(lanes, 3)).scale(
             domain=lanes, range=[colours[lane] for lane in lanes]
         ),
         tooltip=_score_tips(),
     )
-    axis = alt.Axis(grid=True, format="%")
+    axis = alt.Axis(grid=True, format="%", tickCount=5)
     x = alt.X("value:Q", title="share of prompts", scale=alt.Scale(domain=[0, 1]), axis=axis)
-    chart = alt.layer(
+    return layered(
         base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q"),
         base.mark_point(size=75, filled=True, opacity=1).encode(x=x),
-    )
-    return figure(
-        chart,
-        f"Scores of single edits of layer {first.layer}, before and after",
-        "Efficacy, paraphrase: share of prompts where the new object is likelier than the old "
-        "answer.",
-        "Neighbourhood: share of other subjects' prompts where the old answer is likelier.",
-        f"Bars: 95% intervals, n = {len(first.prompts):,} edits.",
-        width=fit(_WIDTH, 130),
         height=3 * (16 * len(lanes) + 20),
+        title=small(_KINDS[kind]),
     )
 
 
@@ -139,7 +161,7 @@ def _score_panel(frame: pd.DataFrame, score: str) -> alt.LayerChart:
     )
 
 
-def own_scores(result: EditScores) -> alt.LayerChart:
+def own_scores(result: EditScores) -> alt.ConcatChart | alt.HConcatChart:
     """Return the scores of one set of edits, before and after."""
     return scores([result])
 
@@ -149,7 +171,8 @@ def sentence(result: EditScores) -> str:
     said = result.summary
     return (
         f"{said['facts']} edits of layer {result.layer}: the new object is likelier than the old "
-        f"in {said['efficacy']:.0%} of prompts and {said['paraphrase']:.0%} of paraphrases; the old "
+        f"in {said['efficacy']:.0%} of prompts and {said['paraphrase']:.0%} of paraphrases, and the "
+        f"likeliest token in {said['efficacy_top']:.0%} and {said['paraphrase_top']:.0%}; the old "
         f"answer stays likelier for {said['neighbourhood']:.0%} of other subjects "
         f"({said['neighbourhood_before']:.0%} before)."
     )

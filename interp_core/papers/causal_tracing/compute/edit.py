@@ -112,7 +112,7 @@ def scores(model: LanguageModel, params: ScoresParams) -> EditScores:
         for done, fact in enumerate(known):
             with stage("rewriting facts", done, len(known)):
                 rows.append(_scored(model, params, fact, layer, unrelated))
-    prefers, margin, after, gap, rank, steps = (list(c) for c in zip(*rows, strict=True))
+    prefers, margin, top, after, gap, rank, steps = (list(c) for c in zip(*rows, strict=True))
     return EditScores(
         params=params,
         provenance=recorder.provenance(model.info, [], params.seed),
@@ -123,6 +123,7 @@ def scores(model: LanguageModel, params: ScoresParams) -> EditScores:
         n_wrong=wrong + unusable,
         prefers=np.array(prefers),
         margin=np.array(margin),
+        top=np.array(top),
         loss=np.array([(before, each) for each in after]),
         key_gap=np.array(gap),
         rank=np.array(rank),
@@ -158,7 +159,8 @@ def _of(params: Seeded, fact: Fact) -> Params:
 
 def _scored(
     model: LanguageModel, params: ScoresParams, fact: Fact, layer: int, unrelated: mx.array
-) -> tuple[np.ndarray, np.ndarray, float, float, int, int]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, float, int, int]:
+    """Return one edit's rows of :class:`EditScores`, in the order of its fields."""
     located = locate(model, _of(params, fact))
     update = _update(model, params, located, layer, fact.new_object)
     asked = {
@@ -166,7 +168,7 @@ def _scored(
         "paraphrase": fact.paraphrases,
         "neighbour": fact.neighbours,
     }
-    prefers, margin = np.full((2, 2, 3), np.nan)
+    prefers, margin, top = np.full((3, 2, 3), np.nan)
     edited = update.apply(model.stream)
     for i, role in enumerate(ROLES):
         pairs = [
@@ -174,11 +176,14 @@ def _scored(
         ]
         for j, stream in enumerate((model.stream, edited)):
             old, new = np.array(_log_probs(stream, pairs)).T
-            wanted, other = (old, new) if role == "neighbour" else (new, old)
+            stays = role == "neighbour"
+            wanted, other = (old, new) if stays else (new, old)
             prefers[j, i] = (wanted > other).mean()
             margin[j, i] = (np.exp(wanted) - np.exp(other)).mean()
+            first = [(pair.old if stays else pair.new)[0] for pair in pairs]
+            top[j, i] = np.mean(_likeliest(stream, pairs) == np.array(first))
     gap, rank = _check(model.stream, update)
-    return prefers, margin, _loss(edited, unrelated), gap, rank, len(update.losses)
+    return prefers, margin, top, _loss(edited, unrelated), gap, rank, len(update.losses)
 
 
 def _update(
@@ -229,16 +234,27 @@ def _pair(model: LanguageModel, params: Seeded, prompt: str, old: str, new: str)
 def _log_probs(stream: ResidualStream, pairs: list[Pair]) -> list[tuple[float, float]]:
     """Return each pair's mean log-probability a token of the old and of the new answer, nats."""
     rows = [(pair.prompt, answer) for pair in pairs for answer in (pair.old, pair.new)]
-    texts = [[*prompt, *answer[:-1]] for prompt, answer in rows]
-    width = max(map(len, texts))
-    tokens = mx.array([ids + [0] * (width - len(ids)) for ids in texts])
-    resid = stream.run(tokens, unembed=None).resid
+    resid = _residuals(stream, [[*prompt, *answer[:-1]] for prompt, answer in rows])
     means = []
     for row, (prompt, answer) in enumerate(rows):
         at = slice(len(prompt) - 1, len(prompt) - 1 + len(answer))
         lost = readout.surprisal(stream.unembed, resid[row, at], np.array(answer))
         means.append(-float(lost.mean()))
     return list(zip(means[::2], means[1::2], strict=True))
+
+
+def _residuals(stream: ResidualStream, texts: list[list[int]]) -> mx.array:
+    """Return [text, pos, d_model] after the last block; positions past a text's end say nothing."""
+    width = max(map(len, texts))
+    tokens = mx.array([ids + [0] * (width - len(ids)) for ids in texts])
+    return stream.run(tokens, unembed=None).resid
+
+
+def _likeliest(stream: ResidualStream, pairs: list[Pair]) -> np.ndarray:
+    """Return [pair] the id of the token that each prompt is continued with most likely."""
+    resid = _residuals(stream, [list(pair.prompt) for pair in pairs])
+    ends = mx.stack([resid[row, len(pair.prompt) - 1] for row, pair in enumerate(pairs)])
+    return np.array(mx.argmax(stream.unembed(ends), axis=-1))
 
 
 def _says(model: LanguageModel, stream: ResidualStream, pairs: list[Pair]) -> list[str]:
