@@ -11,7 +11,7 @@ from interp_core.findings import Finding
 from interp_core.messages import quoted
 from interp_core.models.loading import load_model
 from interp_core.params import OnModel, ParameterError
-from interp_core.question import Paper, obtain, stored
+from interp_core.question import Paper, attach, obtain, stored
 from interp_core.registry import PAPERS
 from interp_core.results import Result
 
@@ -121,7 +121,8 @@ def _measured(params: Any) -> Result | str:
     """Return a fresh result, or why there is none."""
     try:
         on_model = isinstance(params, OnModel)
-        return obtain(load_model(params.model) if on_model else None, params, fresh=True)
+        model = load_model(params.model) if on_model else None
+        return attach(obtain(model, params, fresh=True))
     except ParameterError as error:
         return str(error)
 

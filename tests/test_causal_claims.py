@@ -42,7 +42,7 @@ def with_effect(average: Average, at: dict[tuple[str, str], dict[int, float]]) -
 def single(average: Average, values: dict[int, float], **changes) -> Average:
     """Return what single MLPs bring back of the same facts: ``values`` by layer."""
     restored = with_effect(average, {("mlp_out", "last_subject"): values})
-    params = dataclasses.replace(average.params, window=SINGLE, kinds=("mlp_out",), **changes)
+    params = dataclasses.replace(average.params, window=SINGLE, kinds=("mlp_subject",), **changes)
     at = average.params.kinds.index("mlp_out")
     return dataclasses.replace(restored, params=params, effect=restored.effect[:, [at]])
 
@@ -131,7 +131,7 @@ def test_windows_repeat_no_claim_and_have_a_line_each(average):
     assert {row["name"] for row in rows} == {"1 layer", f"{WIDE} layers"}
     assert {row["token_class"] for row in rows} == {"last_subject"}
     drawn = {row["layer"]: row["value"] for row in rows if row["name"] == "1 layer"}
-    row = alone.row("mlp_out", "last_subject")
+    row = alone.row("mlp_subject", "last_subject")
     assert drawn == pytest.approx(dict(enumerate(alone.aie[row])))
     assert figures_average.has_windows(whole) and not figures_average.has_windows(wide)
 
@@ -139,7 +139,7 @@ def test_windows_repeat_no_claim_and_have_a_line_each(average):
 def test_windows_are_those_of_single_blocks_and_a_few():
     assert [params.window for params in WINDOWS] == [1, 3, 5]
     for params in WINDOWS:
-        default = dataclasses.replace(AverageParams(), window=params.window, kinds=("mlp_out",))
+        default = dataclasses.replace(AverageParams(), window=params.window, kinds=("mlp_subject",))
         assert params == default
 
 

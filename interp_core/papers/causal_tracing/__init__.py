@@ -94,12 +94,12 @@ PRESETS = {
 """Ready-made settings; their results on the default model ship with the package."""
 
 SWEEP = (
-    *[ScoresParams(limit=SWEPT, layer=layer) for layer in (1, 3, 5, 8, 20)],
-    *[ScoresParams(limit=SWEPT, layer=layer, covariance="identity") for layer in (1, 8)],
+    *[ScoresParams(limit=SWEPT, layer=layer) for layer in (1, 5, 20)],
+    ScoresParams(limit=SWEPT, layer=1, covariance="identity"),
 )
 """Edits of fewer facts, by layer, and with C left out: what the report shows of both choices."""
 
-WINDOWS = tuple(AverageParams(window=window, kinds=("mlp_out",)) for window in (1, 3, 5))
+WINDOWS = tuple(AverageParams(window=window, kinds=("mlp_subject",)) for window in (1, 3, 5))
 """MLPs over fewer blocks at a time: what of the early site is the window's."""
 
 EXAMPLES = {

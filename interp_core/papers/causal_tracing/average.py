@@ -14,6 +14,7 @@ import pandas as pd
 from interp_core.estimates import Resample, interval
 from interp_core.papers.causal_tracing import facts
 from interp_core.papers.causal_tracing.params import (
+    AT_SUBJECT,
     CORRUPTIONS,
     METRICS,
     ManyFacts,
@@ -169,8 +170,8 @@ class Average(Result):
                 "given_away": self.given_away,
             }
         )
-        severed = average["kind"].str.startswith("sever_")
-        average = average[~severed | (average["token_class"] == "last_subject")]
+        there = average["kind"].isin(AT_SUBJECT)
+        average = average[~there | (average["token_class"] == "last_subject")]
         return {"average": average.dropna(subset="aie").reset_index(drop=True), "facts": traced}
 
     @property

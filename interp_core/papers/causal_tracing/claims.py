@@ -21,7 +21,7 @@ def of_average(a: Average) -> list[Finding]:
     if a.params.metric == "kl":
         return []  # the claims are about how likely the answer is
     kinds, halves = set(a.params.kinds), len(a.prompts) > 1
-    found = [] if kinds == {"mlp_out"} else [_total(a)]
+    found = [] if kinds == {"mlp_subject"} else [_total(a)]
     if {"mlp_out", "attn_out"} <= kinds:
         found += [_mlp_over_attention(a), _early_peak(a), _late_peak(a)]
         found += [_attention_over_mlp(a), *_single_blocks(a)] if halves else []
@@ -198,7 +198,7 @@ def _single_blocks(a: Average) -> list[Finding]:
     single = a.windows.get(1)
     if single is None or a.params.window == 1 or len(a.layers) < 2 or a.layers[0] != 0:
         return []
-    row, alone = a.row("mlp_out", "last_subject"), single.row("mlp_out", "last_subject")
+    row, alone = a.row("mlp_out", "last_subject"), single.row("mlp_subject", "last_subject")
     whole, later = a.aie[row].max(), single.aie[alone][1:]
     draws = single.draws[:, *alone, 1:].max(-1) / a.draws[:, *row].max(-1)
     effect = single.effect[:, *alone]

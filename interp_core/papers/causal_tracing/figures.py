@@ -143,10 +143,10 @@ def severed(result: Trace) -> alt.LayerChart:
     axis = values_axis(effect_name(result.params), frame)
     return figure(
         lines(frame, result.layers, dict(SEVERED.values()), axis, *more),
-        f"Bringing back {_back(result)} with MLPs or attention severed, by layer",
-        f"The residual stream at the last subject token, “{shown(result.tokens[last])}”, is restored "
-        "after each layer; the severed part stays, at that token, as corrupted. Where severing lowers the "
-        "curve, the effect passes through that part.",
+        f"Bringing back {_back(result)} at the last subject token, by layer",
+        f"At “{shown(result.tokens[last])}” the residual stream is restored after each layer, or the MLPs around "
+        "it; a severed part stays, at that token, as corrupted. Where severing lowers the curve, the effect "
+        "passes through that part.",
         width=fit(WIDTH, AXIS),
         height=280,
     )

@@ -19,6 +19,7 @@ from interp_core.papers.causal_tracing.figures_parts import (
     maps_beside,
     panel_title,
 )
+from interp_core.papers.causal_tracing.params import AT_SUBJECT
 from interp_core.plot import (
     across,
     beside,
@@ -102,8 +103,8 @@ def average_severed(average: Average) -> alt.LayerChart:
     axis = values_axis(effect_name(average.params, average=True), frame)
     return figure(
         lines(frame, average.layers, dict(SEVERED.values()), axis, tip("n", "facts", "d")),
-        "Average indirect effect at the last subject token, parts severed, by layer",
-        "The severed part stays, at that token, as corrupted. Bands: 95% intervals over facts, "
+        "Average indirect effect at the last subject token, by layer",
+        "A severed part stays, at that token, as corrupted. Bands: 95% intervals over facts, "
         f"{_over(average)}.",
         width=fit(WIDTH, AXIS),
         height=280,
@@ -114,7 +115,7 @@ def windows(average: Average) -> alt.LayerChart:
     """Return the MLPs' effect at the last subject token by layer, a line for each window."""
     parts = [
         _averaged(each)
-        .query("kind == 'mlp_out' and token_class == 'last_subject'")
+        .query("kind in ('mlp_out', 'mlp_subject') and token_class == 'last_subject'")
         .assign(name=_blocks(window))
         for window, each in average.windows.items()
     ]
@@ -146,8 +147,8 @@ def has_maps(average: Average) -> bool:
 
 
 def has_severed(average: Average) -> bool:
-    """Whether a branch was severed."""
-    return bool({"sever_mlp", "sever_attn"} & set(average.params.kinds))
+    """Whether something was restored, or severed, at the last subject token alone."""
+    return bool(set(AT_SUBJECT) & set(average.params.kinds))
 
 
 def sentence(average: Average) -> str:

@@ -21,6 +21,7 @@ SCHEMES: dict[str, Literal["state", "MLP", "attention"]] = {
 """The paper's colours by what is restored: purple, green and red."""
 SEVERED = {
     "resid_post": ("residual stream restored", theme.COMPONENTS["embedding"]),
+    "mlp_subject": ("MLPs restored", theme.CATEGORIES[3]),
     "sever_mlp": ("MLPs severed", theme.COMPONENTS["MLP"]),
     "sever_attn": ("attention severed", theme.COMPONENTS["attention"]),
 }

@@ -19,13 +19,15 @@ from interp_core.params import (
     parameters,
 )
 
-Kind = Literal["resid_post", "mlp_out", "attn_out", "sever_mlp", "sever_attn", "z"]
+Kind = Literal["resid_post", "mlp_out", "attn_out", "mlp_subject", "sever_mlp", "sever_attn", "z"]
 """What is restored: the stream after a block; a branch's output over a window of blocks; the stream
 with a branch held at its corrupted values afterwards; or one head's output."""
 
 MAPS: tuple[Kind, ...] = ("resid_post", "mlp_out", "attn_out")
 """Kinds that give a map of positions by layers."""
 SEVERED: tuple[Kind, ...] = ("sever_mlp", "sever_attn")
+"""The stream with a branch held afterwards."""
+AT_SUBJECT: tuple[Kind, ...] = ("mlp_subject", *SEVERED)
 """Kinds that are traced at the last subject token alone."""
 
 Metric = Literal["probability", "joint_probability", "log_probability", "logit_difference", "kl"]
@@ -46,6 +48,7 @@ KINDS = {
     "resid_post": "residual stream (resid_post)",
     "mlp_out": "MLP outputs",
     "attn_out": "attention outputs",
+    "mlp_subject": "MLP outputs at the last subject token",
     "sever_mlp": "residual stream, MLPs severed",
     "sever_attn": "residual stream, attention severed",
     "z": "single heads",

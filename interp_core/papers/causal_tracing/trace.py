@@ -11,10 +11,10 @@ import pandas as pd
 
 from interp_core.fields import When
 from interp_core.papers.causal_tracing.params import (
+    AT_SUBJECT,
     BY_TEXT,
     CORRUPTIONS,
     METRICS,
-    SEVERED,
     Metric,
     Noise,
     Prompt,
@@ -177,7 +177,7 @@ class Trace(Result):
     @property
     def summary(self) -> dict[str, Any]:
         """The clean and corrupted probabilities, and where restoring brings back most."""
-        maps = [i for i, kind in enumerate(self.params.kinds) if kind not in (*SEVERED, "z")]
+        maps = [i for i, kind in enumerate(self.params.kinds) if kind not in (*AT_SUBJECT, "z")]
         best: dict[str, Any] = {}
         if maps and np.isfinite(self.effect[maps]).any():
             effect = self.effect[maps]

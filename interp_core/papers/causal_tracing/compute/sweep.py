@@ -22,6 +22,7 @@ from interp_core.runtime import give_way
 _TOKENS = 4096
 """Tokens that run through a block at a time, about: some 100 MB in a model of width 576."""
 
+_BRANCH = {"mlp_out": "mlp_out", "attn_out": "attn_out", "mlp_subject": "mlp_out"}
 _SEVERS = {"sever_mlp": "mlp_out", "sever_attn": "attn_out"}
 
 
@@ -85,7 +86,7 @@ def _cells(
     runs: Runs, kind: Kind, position: int, layers: Sequence[int], window: int
 ) -> list[mx.array]:
     depth = runs.stream.n_layers
-    if kind in ("mlp_out", "attn_out"):
+    if kind in _BRANCH:
         spans = [window_of(layer, window, depth) for layer in layers]
         joins = [span.start for span in spans]
     else:
@@ -109,7 +110,7 @@ def _cells(
     def edits(block: int, rows: int) -> dict[Site, Callable[[mx.array], mx.array]]:
         if spans:
             active = sum(span.start <= block < span.stop for span in spans) * runs.samples
-            site = Site(kind, block)  # type: ignore[arg-type]
+            site = Site(_BRANCH[kind], block)  # type: ignore[arg-type]
             value = runs.clean.acts[site][:, position : position + 1]
             return {site: lambda x: _put(x, value, active)} if active else {}
         if kind in _SEVERS:
