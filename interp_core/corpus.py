@@ -208,3 +208,12 @@ def windows(tokenizer: Tokenizer, documents: Documents, length: int) -> np.ndarr
 def cut(ids: list[int], length: int) -> np.ndarray:
     """Return ids cut into windows [window, length], int32; the last ones, which fill none, are left out."""
     return np.array(ids[: len(ids) // length * length], np.int32).reshape(-1, length)
+
+
+def openings(tokenizer: Tokenizer, documents: Documents, length: int) -> list[list[int]]:
+    """Return the first ids of each document, ``length`` at most.
+
+    What the tokenizer has between documents stands in front, and counts.
+    """
+    front = tokenizer.front("auto", auto="document")
+    return [[*front, *tokenizer.encode(text, bos=False)][:length] for text in documents]

@@ -228,6 +228,7 @@ DATA = {
         _SAE: _READ,
     },
     "texts.json": {
+        "logit-lens": {"prompts"},
         _LENS: {"evaluate", "transfer", "basis", "train"},
         "steering": {"strength"},
         _SAE: _READ,

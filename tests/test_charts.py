@@ -76,15 +76,20 @@ def made_up(provenance, n: int, blocks: int) -> logit_lens.LogitLens:
 
 def made_up_averages(provenance, blocks: int) -> logit_lens.Averages:
     rng = np.random.default_rng(0)
-    curves = {
-        name: np.sort(rng.random((blocks + 1, 3)), axis=1)[:, [1, 0, 2]]
-        for name in ("kl", "entropy", "agreement", "median_rank", "input_share")
-    }
-    curves["kl"][0] = 100, 99, 101
-    layers, settled = np.arange(-1, blocks), np.zeros(48)
-    params = logit_lens.PromptsParams()
+    names = ("kl", "entropy", "agreement", "input_share")
+    sums = {name: 12 * rng.random((48, blocks + 1)) for name in names}
+    sums["kl"][:, 0] += 1200
     return logit_lens.Averages(
-        params, provenance, (), 48, 603, layers, crystallisation=settled, **curves
+        logit_lens.PromptsParams(),
+        provenance,
+        layers=np.arange(-1, blocks),
+        positions=np.full(48, 12),
+        median_rank=np.sort(rng.random((blocks + 1, 3)), axis=1)[:, [1, 0, 2]],
+        rank_rise=np.array([1.0, 0.0, 2.0]),
+        crystallisation=np.zeros(48, int),
+        output_gap=0.0,
+        attribution_gap=0.0,
+        **sums,
     )
 
 

@@ -40,7 +40,8 @@ KEYS = {
     "provenance",
     "link",
 }
-FRAMES = {"grid", "cells", "tokens", "watched", "attribution", "layers", "averages"}
+AVERAGES = {"averages", "averages_prose"}
+FRAMES = {"grid", "cells", "tokens", "watched", "attribution", "layers", *AVERAGES}
 FINDING = {each.name for each in dataclasses.fields(Finding)}
 
 

@@ -264,24 +264,34 @@ def test_the_fact_is_recalled(fact):
     assert 20 <= fact.summary["crystallisation_layer"] < 30
 
 
+CHECKS = {"last_row", "attribution_sums"}
 HOLD = {
-    "last_row": True,
-    "attribution_sums": True,
     "embedding_is_input": True,
     "input_discarded": True,
-    "rank_falls": True,
+    "rank_falls": None,
     "rank_middle": False,
     "kl_monotone": False,
-    "kl_late": True,
     "agreement_late": True,
     "crystallisation": True,
 }
 
 
 def test_findings_on_the_default_model(fact):
-    assert isinstance(fact.evidence["prompts"], Averages)
-    assert {finding.id: finding.holds for finding in fact.findings} == HOLD
+    averages = fact.evidence["prompts"]
+    assert isinstance(averages, Averages)
+    assert {f.id: f.holds for f in averages.own_findings if not f.check} == HOLD
+    assert {f.id for f in averages.own_findings if f.check} == CHECKS
     for finding in fact.findings:
-        assert finding.n >= 20 and finding.of in ("positions", "prompts")
+        assert finding.n >= 20 and finding.of in ("prompts", "documents")
+        assert finding.ci is not None or finding.check
+        assert finding.holds or not finding.check, "a check that fails is a fault"
         assert finding.ci is None or finding.ci[0] <= finding.ours <= finding.ci[1], finding.id
-        assert finding.claim and finding.paper and finding.shown
+        assert finding.claim and finding.paper and finding.shown and finding.measure
+
+
+def test_ordinary_text_is_asked_the_same_but_for_what_ends_a_prompt(fact):
+    prose = {finding.id: finding for finding in fact.evidence["prose"].own_findings}
+    assert set(prose) == {f"{name}_prose" for name in CHECKS | set(HOLD)} - {
+        "crystallisation_prose"
+    }
+    assert not prose["kl_monotone_prose"].holds

@@ -16,11 +16,12 @@ import pytest
 
 from interp_core import question, store
 from interp_core.models import catalogue
+from interp_core.models.info import SECOND
 from interp_core.papers import logit_lens
 from interp_core.papers.induction_heads import TrainingParams
 from interp_core.papers.logit_lens import Averages, LogitLens, Params, PromptsParams
 from interp_core.paths import SHIPPED, cache_dir
-from interp_core.question import obtain, question_of, stored
+from interp_core.question import obtain, on, question_of, stored
 
 PARAMS = Params(prompt="the cat\x00 <b> 👩‍👩‍👧", watch=("o", "e"), top_k=3, layers="0:2")
 
@@ -234,16 +235,20 @@ def test_presets_ship_with_findings(name):
         "attribution",
         "layers",
         "averages",
+        "averages_prose",
     }
     assert entries() == []
 
 
 def test_nothing_else_ships():
     folder = SHIPPED / "results" / "logit-lens"
-    fingerprint = catalogue.find(catalogue.DEFAULT).fingerprint
-    wanted = [Params(), PromptsParams(), *logit_lens.PRESETS.values()]
+    asked = [PromptsParams(), PromptsParams(text="prose")]
+    wanted = [Params(), *logit_lens.PRESETS.values(), *asked, *on(SECOND, *asked)]
     assert set(wanted) == set(logit_lens.PAPER.shipped)
-    expected = {store.key(question_of(params)[1].result, params, fingerprint) for params in wanted}
+    expected = {
+        store.key(question_of(each)[1].result, each, catalogue.find(each.model).fingerprint)
+        for each in wanted
+    }
     assert {file.stem for file in folder.iterdir()} == expected
 
 

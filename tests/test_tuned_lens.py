@@ -13,8 +13,9 @@ import pytest
 import interp_core  # noqa: F401  # before MLX
 from interp_core import artifacts, cli, corpus, estimates, paths, torch_files
 from interp_core.artifacts import digest
+from interp_core.findings import every
 from interp_core.papers import logit_lens, tuned_lens
-from interp_core.papers.tuned_lens import translators
+from interp_core.papers.tuned_lens import claims, translators
 from interp_core.papers.tuned_lens.compute.lens import applied
 from interp_core.papers.tuned_lens.translators import Card, Translators
 from interp_core.params import ParameterError
@@ -293,8 +294,19 @@ def test_a_lens_of_zeros_makes_no_claim_hold(llama):
     zero = a_lens(llama.info, range(-1, llama.info.n_layers - 1), scale=0)
     params = tuned_lens.EvaluateParams(lens=kept(zero), beside="none", context=24, documents=5)
     verdicts = {f.id: f.holds for f in tuned_lens.run(llama, params, findings=False).own_findings}
-    for name in ("lower_prose", "halved_prose", "unbiased_prose", "depth_prose"):
-        assert not verdicts[name]
+    undecided, fails = ("lower_prose", "depth_prose"), ("halved_prose", "unbiased_prose")
+    assert {name: verdicts[name] for name in (*undecided, *fails)} == {
+        **dict.fromkeys(undecided, None),
+        **dict.fromkeys(fails, False),
+    }
+
+
+def test_one_layer_decides_a_claim_of_every_layer():
+    documents = np.random.default_rng(0).normal(1, 0.1, (4, 20))
+    gaps = estimates.means(documents)
+    assert every(claims.above_zero(gaps)) is True
+    assert every(claims.above_zero(estimates.means(documents - [[0], [0], [1], [0]]))) is None
+    assert every(claims.above_zero(estimates.means(documents - [[0], [0], [1], [2]]))) is False
 
 
 def test_a_translator_is_read_at_every_layer(llama):
@@ -313,6 +325,9 @@ def test_a_translator_is_read_at_every_layer(llama):
     row = elsewhere.layers.tolist().index(1)
     assert np.allclose(found.kl[0, 2], elsewhere.kl[1, row], rtol=1e-3, atol=1e-3)
     assert np.allclose(np.diag(found.penalty), 0)
+    blocks = np.diagonal(found.kl[1:, 1:]).mean(1).sum() / found.positions.sum()
+    value, low, high = found.relative(1)
+    assert value == pytest.approx(found.at_distance(1)[0] / blocks) and low <= value <= high
 
 
 COVERAGE = {

@@ -14,7 +14,14 @@ the divergence is KL(final || layer) in nats, the direction of Belrose et al. 20
 from functools import partial
 
 from interp_core.models.info import SECOND
-from interp_core.papers.logit_lens import compute, cost, figures, figures_grid, figures_layers
+from interp_core.papers.logit_lens import (
+    claims,
+    compute,
+    cost,
+    figures,
+    figures_grid,
+    figures_layers,
+)
 from interp_core.papers.logit_lens.lens import LogitLens
 from interp_core.papers.logit_lens.params import LensView, Params
 from interp_core.papers.logit_lens.prompts import Averages, PromptsParams
@@ -29,7 +36,7 @@ $p_\ell = \mathrm{softmax}(W_U\,\mathrm{norm}_f(h_\ell))$, with the model's own 
 $\ell$; *embed* is what enters block 0. KL is $\mathrm{KL}(p_{\mathrm{final}} \,\|\, p_\ell)$ in
 nats. Position 0 is the attention sink of most models, so averages leave it out. The post reads
 GPT-2 before the final norm's gain; here the whole norm is applied, as everyone has since. Averages
-are over prompts that were written for Lensbook; where KL peaks depends on the text."""
+are over prompts, or over documents of prose or code, all written for Lensbook; where KL peaks depends on the text."""
 
 PRESETS: dict[str, Params] = {
     "A fact": Params(watch=(" Paris", " London")),
@@ -73,7 +80,7 @@ LENS = Question(
         ),
         Figure("layers", figures_layers.layers, label="Means by layer"),
     ),
-    evidence={"prompts": PromptsParams()},
+    evidence={"prompts": PromptsParams(), "prose": PromptsParams(text="prose")},
 )
 
 PROMPTS = Question(
@@ -82,13 +89,14 @@ PROMPTS = Question(
     params=PromptsParams,
     result=Averages,
     compute=compute.averages,
-    seconds=lambda _: 120.0,
+    cost=cost.of_text,
+    seconds=cost.averages,
     sentence=figures_layers.sentence,
     figures=tuple(
         Figure(name, partial(figures_layers.average, name=name))
         for name in figures_layers.STATISTICS
     ),
-    claims=(lambda averages: list(averages.items),),
+    claims=(claims.of_averages,),
 )
 
 PAPER = Paper(
@@ -100,7 +108,7 @@ PAPER = Paper(
     questions=(LENS, PROMPTS),
     method=_METHOD,
     presets=PRESETS,
-    headline=(PromptsParams(),),
-    second=on(SECOND, PromptsParams()),
+    headline=tuple(LENS.evidence.values()),
+    second=on(SECOND, *LENS.evidence.values()),
 )
 run = PAPER.run

@@ -1,175 +1,159 @@
-"""The post's claims beside what a survey measured, for a model of any depth."""
+"""The post's claims beside what was measured, for a model of any depth."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from interp_core.estimates import Estimate, Resample
-from interp_core.findings import Finding
+from interp_core.estimates import Estimate, means, picked
+from interp_core.findings import Finding, at_least, at_most, every
+from interp_core.papers.logit_lens.prompts import PROMPTS, Averages
 
 _MIDDLE, _LAST_THIRD, _NEAR_END, _DEEP = 1 / 2, 2 / 3, 25 / 30, 28 / 30
 """Depths at which claims are tested: the shares of blocks that have run."""
+_SHORT, _WHOLE = at_most(5), at_most(3)
+"""What the median rank has to come down to, and by how much it may rise on the way."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What the claims are held against; arrays [layer, 3] hold a value and its 95% interval."""
-
-    layers: np.ndarray
-    """[layer] -1 is the embedding."""
-    kl: np.ndarray
-    entropy: np.ndarray
-    agreement: np.ndarray
-    input_share: np.ndarray
-    median_rank: np.ndarray
-    kl_step: np.ndarray
-    """[layer - 1, 3] the rise of KL from each layer to the next."""
-    crystallisation: np.ndarray
-    """[prompt]"""
-    output_gap: float
-    """Largest difference between the last readout and the model's own output, nats."""
-    attribution_gap: float
-    """Largest difference between summed attributions and the logit."""
-    resample: Resample
-    """Of prompts."""
-    n_positions: int
+def of_averages(result: Averages) -> list[Finding]:
+    """Return every claim with its measurement; what ends a prompt is asked of prompts only."""
+    if len(result.layers) < 3:
+        return []
+    found = [*_checks(result), *_inputs(result), *_ranks(result), _monotone(result), _late(result)]
+    return [*found, _crystallisation(result)] if result.params.text == PROMPTS else found
 
 
-def findings(m: Measured) -> tuple[Finding, ...]:
-    """Return every claim with its measurement."""
-    return (*_identities(m), *_inputs(m), *_convergence(m), _crystallisation(m))
+def _id(result: Averages, name: str) -> str:
+    return name if result.params.text == PROMPTS else f"{name}_{result.params.text}"
 
 
-def _at(m: Measured, depth: float) -> int:
+def _on(result: Averages) -> str:
+    return "" if result.params.text == PROMPTS else f" ({result.params.text})"
+
+
+def _at(result: Averages, depth: float) -> int:
     """Return the row of the first layer at which ``depth`` of the blocks have run."""
-    return int(np.ceil(depth * (len(m.layers) - 1)))
+    return int(np.ceil(depth * (len(result.layers) - 1)))
 
 
-def _estimate(m: Measured, row: np.ndarray) -> Estimate:
-    value, low, high = (float(x) for x in row)
-    return Estimate(value, m.n_positions, "positions", low, high)
-
-
-def _identities(m: Measured) -> tuple[Finding, ...]:
-    return (
+def _checks(result: Averages) -> list[Finding]:
+    return [
         Finding.measured(
-            "last_row",
-            "The last layer's readout is the model's own output",
+            _id(result, "last_row"),
+            f"The last layer's readout is the model's own output{_on(result)}",
             "by definition",
-            Estimate(m.output_gap, m.n_positions, "positions"),
-            "nats at most",
-            holds=m.output_gap < 1e-3,
-            criterion="gap below 0.001",
+            Estimate(result.output_gap, result.n_prompts, result.of),
+            "nats",
+            bar=at_most(1e-3),
+            measure="largest difference in the top token's log probability, over all positions",
+            check=True,
         ),
         Finding.measured(
-            "attribution_sums",
-            "Direct attributions add up to the logit",
+            _id(result, "attribution_sums"),
+            f"Direct attributions add up to the logit{_on(result)}",
             "by definition",
-            Estimate(m.attribution_gap, m.n_positions, "positions"),
-            "logits at most",
-            holds=m.attribution_gap < 1e-2,
-            criterion="gap below 0.01",
+            Estimate(result.attribution_gap, result.n_prompts, result.of),
+            "logits",
+            bar=at_most(1e-2),
+            measure="largest difference between the sum and the top token's logit, over all positions",
+            check=True,
         ),
-    )
+    ]
 
 
-def _inputs(m: Measured) -> tuple[Finding, ...]:
-    loudest = 1 + int(m.input_share[1:, 0].argmax())
-    return (
+def _inputs(result: Averages) -> list[Finding]:
+    share = result.ends("input_share")
+    loudest = 1 + int(share[1:, 0].argmax())
+    return [
         Finding.measured(
-            "embedding_is_input",
-            "The embedding reads as the input token",
+            _id(result, "embedding_is_input"),
+            f"The embedding reads as the input token{_on(result)}",
             "the input layer looks like the input",
-            _estimate(m, m.input_share[0]),
+            result.estimate(share[0]),
             "share",
-            holds=m.input_share[0, 0] >= 0.6,
-            criterion="at 60% of positions or more",
+            bar=at_least(0.6),
+            measure="positions at which the embedding's top token is the token that stands there",
         ),
         Finding.measured(
-            "input_discarded",
-            "No block reads as the input token",
+            _id(result, "input_discarded"),
+            f"No block reads as the input token{_on(result)}",
             "the input is gone after the first layer",
-            _estimate(m, m.input_share[loudest]),
+            result.estimate(picked(result.each("input_share")[:, 1:])),
             "share",
-            holds=m.input_share[loudest, 0] <= 0.15,
-            criterion=f"at most 15% of positions (the most: layer {m.layers[loudest]})",
+            bar=at_most(0.15),
+            measure="positions at which a block's top token is the token that stands there, at the block with "
+            f"most of them; picked on one half of the {result.of}, read on the other, which weigh alike",
+            criterion=f"over all {result.of} the most is at layer {result.layers[loudest]}",
         ),
-    )
+    ]
 
 
-def _convergence(m: Measured) -> tuple[Finding, ...]:
-    deep = _at(m, _DEEP)
-    return (
-        *_ranks(m),
-        _monotone(m, "kl_monotone", "KL(final ‖ layer) falls with depth", 1),
-        _monotone(m, "kl_late", "KL(final ‖ layer) falls in the last third", _at(m, _LAST_THIRD)),
+def _ranks(result: Averages) -> list[Finding]:
+    rank = result.median_rank
+    middle, near_end = _at(result, _MIDDLE), _at(result, _NEAR_END)
+    falls = [_WHOLE.verdict(result.estimate(result.rank_rise)), *_SHORT.of_ends(rank[near_end:])]
+    return [
         Finding.measured(
-            "agreement_late",
-            "Late readouts agree with the output",
-            "late layers hold better guesses",
-            _estimate(m, m.agreement[deep]),
-            "share",
-            holds=m.agreement[deep, 0] >= 0.45,
-            criterion=f"at least 45% of positions at layer {m.layers[deep]}",
-        ),
-    )
-
-
-def _ranks(m: Measured) -> tuple[Finding, ...]:
-    rank = m.median_rank[:, 0]
-    middle, near_end = _at(m, _MIDDLE), _at(m, _NEAR_END)
-    settles = bool(np.diff(rank[1:]).max() <= 3 and (rank[near_end:] <= 5).all())
-    unit = "(0 is the likeliest)"
-    return (
-        Finding.measured(
-            "rank_falls",
-            "The final token's rank falls through the layers",
+            _id(result, "rank_falls"),
+            f"The final token's rank falls through the layers{_on(result)}",
             "ranks fall through the layers",
-            _estimate(m, m.median_rank[near_end]),
-            unit,
-            holds=settles,
-            criterion="its median never rises by more than 3, and is at most 5 "
-            f"from layer {m.layers[near_end]} on",
+            result.estimate(result.rank_rise),
+            "ranks",
+            holds=every(falls),
+            measure="largest rise of the final top token's median rank from a block to the next, which is picked on "
+            f"one half of the {result.of} and read on the other",
+            criterion=f"{_WHOLE.words('ranks')}, and the median (0 is the likeliest) at each layer from "
+            f"{result.layers[near_end]} on {_SHORT.words('')}",
         ),
         Finding.measured(
-            "rank_middle",
-            "The final token's rank has collapsed half-way",
+            _id(result, "rank_middle"),
+            f"The final token's rank has collapsed half-way{_on(result)}",
             "ranks collapse by the middle of the network",
-            _estimate(m, m.median_rank[middle]),
-            unit,
-            holds=rank[middle] <= 5,
-            criterion=f"median at most 5 at layer {m.layers[middle]}",
+            result.estimate(rank[middle]),
+            "(0 is the likeliest)",
+            bar=_SHORT,
+            measure=f"median rank of the final top token at layer {result.layers[middle]}",
         ),
-    )
+    ]
 
 
-def _monotone(m: Measured, name: str, claim: str, start: int) -> Finding:
-    """Test whether KL only falls from row ``start`` on: no rise that its interval sets above 0."""
-    steps = m.kl_step[start:]
-    worst = int(steps[:, 0].argmax())
-    first, second = m.layers[start + worst], m.layers[start + worst + 1]
+def _monotone(result: Averages) -> Finding:
+    kl = result.ends("kl")[1:, 0]
+    worst = 1 + int(np.diff(kl).argmax())
     return Finding.measured(
-        name,
-        claim,
+        _id(result, "kl_monotone"),
+        f"KL(final ‖ layer) falls with depth{_on(result)}",
         "smooth convergence to the final distribution",
-        _estimate(m, steps[worst]),
+        result.estimate(picked(np.diff(result.each("kl")[:, 1:], axis=1))),
         "nats",
-        holds=bool((steps[:, 1] <= 0).all()),
-        criterion=f"from layer {m.layers[start]} on no rise whose interval is above 0 (largest step: layer "
-        f"{first} to {second})",
+        bar=at_most(0),
+        measure="largest step of the mean KL from a block to the next, which is picked on one half of the "
+        f"{result.of} and read on the other; they weigh alike",
+        criterion=f"over all {result.of} the largest is from layer {result.layers[worst]} to "
+        f"{result.layers[worst + 1]}",
     )
 
 
-def _crystallisation(m: Measured) -> Finding:
-    settled, bound = m.resample.mean(m.crystallisation), m.layers[_at(m, _LAST_THIRD)]
+def _late(result: Averages) -> Finding:
+    deep = min(_at(result, _DEEP), len(result.layers) - 2)  # the last agrees by definition
     return Finding.measured(
-        "crystallisation",
+        _id(result, "agreement_late"),
+        f"Late readouts agree with the output{_on(result)}",
+        "late layers hold better guesses",
+        result.estimate(result.ends("agreement")[deep]),
+        "share",
+        bar=at_least(0.45),
+        measure=f"positions at which the top token is the final one, at layer {result.layers[deep]}",
+    )
+
+
+def _crystallisation(result: Averages) -> Finding:
+    bound = result.layers[_at(result, _LAST_THIRD)]
+    return Finding.measured(
+        _id(result, "crystallisation"),
         "The prompt's next token settles in the last third of the layers",
         "guesses are refined late",
-        settled,
+        result.estimate(means(result.crystallisation.astype(float))),
         "(mean layer)",
-        holds=settled.value >= bound,
-        criterion=f"mean layer at least {bound}",
+        bar=at_least(float(bound)),
+        measure="layer from which the last position's top token stays the final one",
     )

@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from interp_core import readout
+from interp_core import corpus, readout
 from interp_core.block import Part
 from interp_core.models.language_model import LanguageModel
 from interp_core.papers.logit_lens import prompts
@@ -225,18 +225,28 @@ def _attribution(
 
 
 def averages(model: LanguageModel, params: prompts.PromptsParams) -> prompts.Averages:
-    """Read every prompt that comes with Lensbook. On the compute thread only."""
-    cells, all_prompts = [], prompts.prompts()
+    """Read every prompt that comes with Lensbook, or every document. On the compute thread only."""
+    texts = _texts(model, params)
+    cells = []
     with Recorder() as recorder:
-        for done, prompt in enumerate(all_prompts):
-            report("reading prompts", done, len(all_prompts))
-            cells.append(_measure(model, prompt["prompt"]))
-    return prompts.summarise(params, cells, recorder.provenance(model.info, [], params.seed))
+        for done, ids in enumerate(texts):
+            report(f"reading {params.text}", done, len(texts))
+            cells.append(_measure(model, ids))
+        provenance = recorder.provenance(model.info, [], params.seed)
+    return prompts.summarise(params, cells, provenance)
 
 
-def _measure(model: LanguageModel, prompt: str) -> dict[str, np.ndarray]:
-    """Return what the survey needs of one prompt; arrays [layer, position]."""
-    ids = model.require_tokenizer().prompt(prompt)
+def _texts(model: LanguageModel, params: prompts.PromptsParams) -> list[list[int]]:
+    """Return the ids of every prompt or document, cut to what is read of one."""
+    tokenizer = model.require_tokenizer()
+    length = min(prompts.CONTEXT, model.info.context)
+    if params.text != prompts.PROMPTS:
+        return corpus.openings(tokenizer, corpus.load(params.text), length)
+    return [tokenizer.prompt(each["prompt"])[:length] for each in prompts.prompts()]
+
+
+def _measure(model: LanguageModel, ids: list[int]) -> dict[str, np.ndarray]:
+    """Return what the averages need of one prompt; arrays [layer, position]."""
     layers = list(range(-1, model.info.n_layers))
     pass_ = forward(model.stream, ids, "resid_post")
     positions = list(range(len(ids)))

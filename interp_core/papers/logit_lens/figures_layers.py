@@ -5,6 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
+from interp_core.findings import counted
 from interp_core.papers.logit_lens.figures import AXIS
 from interp_core.papers.logit_lens.lens import LogitLens
 from interp_core.papers.logit_lens.prompts import Averages
@@ -109,7 +110,7 @@ def average(result: Averages, name: str) -> alt.LayerChart:
         frame = _on_scale(frame, "value")
     if ranked:
         frame = frame.assign(**{end: frame[end] + 1 for end in ("value", "low", "high")})
-    count = f"{result.n_prompts:,} prompts, {result.n_positions:,} positions"
+    count = f"{result.n_prompts:,} {result.of}, of {result.n_positions:,} positions"
     form = ".1%" if share else ",.0f" if ranked else ".2f"
     base = alt.Chart(frame).encode(
         x=layer_axis(result.layers),
@@ -136,8 +137,8 @@ def _value_axis(unit: str, share: bool, ranked: bool) -> alt.Y:
 
 def sentence(result: Averages) -> str:
     """Return how much was read, and how many of the claims hold."""
-    said = result.summary
+    what = result.of if result.of == result.params.text else f"{result.of} of {result.params.text}"
     return (
-        f"Over {said['prompts']} prompts ({said['positions']:,} positions), "
-        f"{said['hold']} of {said['claims']} claims hold."
+        f"Over {result.n_prompts} {what} ({result.n_positions:,} positions), "
+        f"{counted(result.own_findings)}."
     )

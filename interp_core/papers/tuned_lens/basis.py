@@ -133,12 +133,12 @@ class Basis(Result):
         return correlation(self.fidelity(lens))[:, 1] > 0
 
     def better_aligned(self, basis: str) -> np.ndarray:
-        """Return [layer]: whether the tuned lens on its basis is clearly better aligned.
+        """Return [layer]: whether the tuned lens is clearly better aligned, see :meth:`alignment_gap`."""
+        return self.alignment_gap(basis)[:, 1] > 0
 
-        Than the logit lens, on ``basis``.
-        """
-        gap = self.mean_alignment(TUNED, TUNED) - self.mean_alignment(LOGIT, basis)
-        return jackknife(gap)[:, 1] > 0
+    def alignment_gap(self, basis: str) -> np.ndarray:
+        """Return [layer, 3]: the tuned lens's mean alignment on its basis less the logit lens's on ``basis``."""
+        return jackknife(self.mean_alignment(TUNED, TUNED) - self.mean_alignment(LOGIT, basis))
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``basis``: rows by lens, basis, layer and vector; ``bases``: their means; ``fidelity``."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from interp_core.estimates import Estimate, jackknife, ratios
-from interp_core.findings import Finding
+from interp_core.estimates import Estimate, jackknife, picked, ratios
+from interp_core.findings import PAPERS, Bar, Finding, at_least, at_most, every
 from interp_core.papers.tuned_lens.evaluation import BIAS_ONLY, LOGIT, TUNED, Evaluation
 from interp_core.papers.tuned_lens.transfer import Transfer
 
 _TWO_THIRDS, _MIDDLE = 2 / 3, 1 / 2
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Depths between which KL is compared; they were fixed before anything was measured."""
+_ABOVE = at_least(0)
 
 
 def claims(result: Evaluation) -> list[Finding]:
@@ -39,8 +42,19 @@ def _trained(result: Evaluation) -> np.ndarray:
     return np.flatnonzero(np.isfinite(result.translators[:, 0]))
 
 
-def _count(result: Evaluation, holds: np.ndarray) -> Estimate:
-    return Estimate(float(holds.sum()), len(result.positions), "documents")
+def above_zero(gaps: np.ndarray) -> list[bool | None]:
+    """Return whether differences [..., 3] are above 0; undecided where two lenses are the same there."""
+    same = (gaps == 0).all(-1, keepdims=True)
+    return _ABOVE.of_ends(np.where(same, np.nan, gaps))
+
+
+def hold(verdicts: Sequence[bool | None], n: int) -> Estimate:
+    """Return at how many layers a claim holds, measured over ``n`` documents."""
+    return Estimate(float(sum(each is True for each in verdicts)), n, "documents")
+
+
+def _over(result: Evaluation | Transfer, ends: np.ndarray) -> Estimate:
+    return Estimate.of_ends(ends, len(result.positions), "documents")
 
 
 def _rows(result: Evaluation) -> tuple[np.ndarray, np.ndarray]:
@@ -52,16 +66,17 @@ def _rows(result: Evaluation) -> tuple[np.ndarray, np.ndarray]:
 def _lower(result: Evaluation) -> Finding:
     logit, tuned = _rows(result)
     rows = _trained(result)
-    gap = ratios((logit - tuned)[rows], result.positions)
-    below = gap[:, 1] > 0
+    below = above_zero(ratios((logit - tuned)[rows], result.positions))
     return Finding.measured(
         f"lower_{result.params.text}",
         f"The tuned lens is closer to the output than the logit lens at every layer{_on(result)}",
         "at every layer, Pythia 70M to 12B and GPT-NeoX-20B",
-        _count(result, below),
+        hold(below, len(result.positions)),
         f"of {len(rows)} layers",
-        holds=bool(below.all()),
-        criterion="KL lower at each layer, the interval of each difference clear of 0",
+        holds=every(below),
+        measure="layers at which KL through the logit lens less that through the tuned lens is above 0",
+        criterion=f"at every layer, {at_least(0, PAPERS).words('nats')}",
+        place="section 3",
     )
 
 
@@ -69,16 +84,16 @@ def _halved(result: Evaluation) -> Finding:
     logit, tuned = _rows(result)
     rows = [row for row in _trained(result) if row <= result.row(_TWO_THIRDS)]
     # Half of the logit lens's less the tuned one's is linear in both, so its interval is simple.
-    gap = ratios((0.5 * logit - tuned)[rows], result.positions)
-    halved = gap[:, 1] > 0
+    halved = above_zero(ratios((0.5 * logit - tuned)[rows], result.positions))
     return Finding.measured(
         f"halved_{result.params.text}",
         f"The tuned lens at least halves the divergence in the first two thirds of the layers{_on(result)}",
-        "no figure given; the bar is ours",
-        _count(result, halved),
+        "no figure given",
+        hold(halved, len(result.positions)),
         f"of {len(rows)} layers",
-        holds=bool(halved.all()),
-        criterion="KL at most half at each layer, the whole interval",
+        holds=every(halved),
+        measure="layers at which half of the KL through the logit lens less that through the tuned lens is above 0",
+        criterion=f"at every layer, {_ABOVE.words('nats')}",
     )
 
 
@@ -86,44 +101,34 @@ def _falls(result: Evaluation) -> list[Finding]:
     logit, tuned = _rows(result)
     if len(result.layers) < 2 * len(_QUARTERS):
         return []
+    falls, not_steadily = (
+        "KL falls with depth through the tuned lens",
+        "KL does not fall steadily through the logit lens",
+    )
     return [
-        _fall(
-            result,
-            TUNED,
-            tuned,
-            "KL falls with depth through the tuned lens",
-            "smooth, at every model",
-            expected=True,
-        ),
-        _fall(
-            result,
-            LOGIT,
-            logit,
-            "KL does not fall steadily through the logit lens",
-            "erratic on several models",
-            expected=False,
-        ),
+        _step(result, TUNED, tuned, falls, "smooth, at every model", at_most(0)),
+        _step(result, LOGIT, logit, not_steadily, "erratic on several models", _ABOVE),
     ]
 
 
-def _fall(
-    result: Evaluation, lens: str, sums: np.ndarray, claim: str, paper: str, *, expected: bool
+def _step(
+    result: Evaluation, lens: str, sums: np.ndarray, claim: str, paper: str, bar: Bar
 ) -> Finding:
-    """Compare KL [layer, document] between the quarters of the model, and with what is expected."""
+    """Hold the largest step of KL [layer, document] between quarters of the model against a bar."""
     # From block 0 to the last that has a translator: the output's KL is 0 by definition.
     rows = [1 + round(depth * (len(result.layers) - 3)) for depth in _QUARTERS]
-    steps = ratios(sums[rows[1:]] - sums[rows[:-1]], result.positions)
-    falls, rises = steps[:, 2] < 0, steps[:, 1] > 0
+    steps = np.diff((sums[rows] / result.positions).T, axis=1)
     names = ", ".join(str(result.layers[row]) for row in rows)
     return Finding.measured(
         f"falls_{lens}_{result.params.text}",
         f"{claim}{_on(result)}",
         paper,
-        _count(result, falls if expected else rises),
-        f"of {len(steps)} steps {'fall' if expected else 'rise'}",
-        holds=bool(falls.all()) if expected else bool(rises.any()),
-        criterion=f"between layers {names} "
-        + ("each step's interval lies below 0" if expected else "a step's interval lies above 0"),
+        _over(result, picked(steps)),
+        "nats",
+        bar=bar,
+        measure=f"largest step of KL between layers {names}, which is picked on one half of the documents and read "
+        "on the other",
+        place="section 3",
     )
 
 
@@ -136,10 +141,13 @@ def _unbiased(result: Evaluation) -> Finding:
         f"unbiased_{result.params.text}",
         f"The tuned lens is far less biased than the logit lens{_on(result)}",
         "KL of the marginals 4 to 5 bits for the logit lens at most layers of GPT-Neo 2.7B, about 0 tuned",
-        Estimate.of_ends(share, len(result.positions), "documents"),
-        f"of the logit lens's KL of the marginals: {tuned:.1f} bits of {logit:.1f}",
-        holds=share[2] < 0.25,
-        criterion=f"under a quarter at layer {result.layers[row]}, the whole interval (folds of documents)",
+        _over(result, share),
+        "share",
+        bar=at_most(0.25),
+        measure="KL between the mean output and the mean readout through the tuned lens, over that through the logit "
+        f"lens, at layer {result.layers[row]} (interval over folds of documents)",
+        criterion=f"{tuned:.1f} bits of {logit:.1f}",
+        place="section 3",
     )
 
 
@@ -150,10 +158,11 @@ def _depth(result: Evaluation) -> Finding:
         f"depth_{result.params.text}",
         f"Predictions settle earlier through the tuned lens{_on(result)}",
         "prediction depths are smaller",
-        Estimate.of_ends(gap, len(result.positions), "documents"),
-        "layers earlier",
-        holds=gap[1] > 0,
-        criterion="mean prediction depth lower, the whole interval of the difference",
+        _over(result, gap),
+        "layers",
+        holds=every(above_zero(gap)),
+        measure="mean prediction depth through the logit lens less that through the tuned lens",
+        criterion=_ABOVE.words("layers"),
     )
 
 
@@ -161,18 +170,20 @@ def _between(result: Evaluation) -> Finding:
     logit, tuned = _rows(result)
     bias, rows = result.kl[result.lenses.index(BIAS_ONLY)], _trained(result)
     above, below = (
-        ratios(gap[rows], result.positions)[:, 1] > 0 for gap in (bias - tuned, logit - bias)
+        above_zero(ratios(gap[rows], result.positions)) for gap in (bias - tuned, logit - bias)
     )
+    both = [every(pair) for pair in zip(above, below, strict=True)]
     share = ((logit - bias)[rows].sum(1) / (logit - tuned)[rows].sum(1)).mean()
     return Finding.measured(
         f"between_{result.params.text}",
         f"A lens of biases alone lies between the logit lens and the tuned lens{_on(result)}",
-        "no figure given; the bar is ours",
-        _count(result, above & below),
+        "no figure given",
+        hold(both, len(result.positions)),
         f"of {len(rows)} layers",
-        holds=bool((above & below).all()),
-        criterion="KL lower than the logit lens's and higher than the tuned lens's at each layer, the intervals of "
-        f"both differences clear of 0 ({share:.0%} of the tuned lens's gain, mean over layers)",
+        holds=every(both),
+        measure="layers at which KL is lower than the logit lens's and higher than the tuned lens's",
+        criterion=f"both differences at every layer {_ABOVE.words('nats')}; {share:.0%} of the tuned lens's gain, "
+        "mean over layers",
     )
 
 
@@ -181,15 +192,15 @@ def neighbours(result: Transfer) -> Finding | None:
     far = 10
     if (result.layers >= 0).sum() <= far or result.layers[0] != -1:
         return None
-    near, away = result.at_distance(1), result.at_distance(far)
-    own = np.diagonal(result.kl[1:, 1:]).sum() / (result.positions.sum() * (len(result.layers) - 1))
+    near, away = (result.at_distance(distance)[0] for distance in (1, far))
     return Finding.measured(
         "transfer",
         f"A translator reads a neighbouring layer nearly as well as that layer's own{_on(result)}",
         "small penalties between neighbours",
-        Estimate.of_ends(near, len(result.positions), "documents"),
-        "nats",
-        holds=near[2] < own / 10,
-        criterion=f"mean penalty one layer away, with its interval, under a tenth of the mean KL ({own:.2f} nats; "
-        f"{far} layers away: {away[0]:.2f} [{away[1]:.2f}, {away[2]:.2f}])",
+        _over(result, result.relative(1)),
+        "share",
+        bar=at_most(0.1),
+        measure="mean penalty in KL of a translator one block away, over the mean KL of the blocks' own",
+        criterion=f"{near:.2f} nats; {far} blocks away {away:.2f}",
+        place="section 3",
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from interp_core.estimates import Estimate
-from interp_core.findings import Finding
+from interp_core.findings import PAPERS, Finding, at_least, every
 from interp_core.papers.tuned_lens.basis import Basis, correlation
+from interp_core.papers.tuned_lens.claims import above_zero, hold
 from interp_core.papers.tuned_lens.evaluation import LOGIT, TUNED
+
+_ABOVE = at_least(0)
 
 
 def claims(result: Basis) -> list[Finding]:
@@ -23,33 +25,37 @@ def _on(result: Basis) -> str:
 
 def _faithful(result: Basis) -> Finding:
     rows = np.flatnonzero(result.translated)
-    above = result.faithful(TUNED)[rows]
-    middle = {lens: correlation(result.fidelity(lens))[result.middle] for lens in (TUNED, LOGIT)}
-    (tuned, *ends), logit = middle[TUNED], middle[LOGIT][0]
+    found = {lens: correlation(result.fidelity(lens)) for lens in (TUNED, LOGIT)}
+    above = _ABOVE.of_ends(found[TUNED][rows])
+    (tuned, *ends), logit = found[TUNED][result.middle], found[LOGIT][result.middle, 0]
     return Finding.measured(
         f"fidelity_{result.params.text}",
         f"What matters more to the tuned lens matters more to the model{_on(result)}",
         "Spearman's correlation 0.89, layer 18 of Pythia 410M",
-        Estimate(float(above.sum()), len(result.positions), "documents"),
+        hold(above, len(result.positions)),
         f"of {len(rows)} layers",
-        holds=bool(above.all()),
-        criterion=f"rank correlation of these {result.params.vectors} vectors above 0 at each layer, with its interval "
-        f"(folds of documents); at layer {result.layers[result.middle]} {tuned:.2f} [{ends[0]:.2f}, {ends[1]:.2f}], logit "
-        f"lens {logit:.2f}",
+        holds=every(above),
+        measure=f"layers at which the rank correlation of {result.params.vectors} ablations' changes, of the lens and of "
+        "the model, is above 0 (intervals over folds of documents)",
+        criterion=f"at every layer {_ABOVE.words('')}; at layer {result.layers[result.middle]} {tuned:.2f} "
+        f"[{ends[0]:.2f}, {ends[1]:.2f}], logit lens {logit:.2f}",
+        place="section 4",
     )
 
 
 def _aligned(result: Basis) -> Finding:
     rows = np.flatnonzero(result.translated)
-    above, shared = (result.better_aligned(basis)[rows] for basis in (LOGIT, TUNED))
+    above, shared = (above_zero(result.alignment_gap(basis)[rows]) for basis in (LOGIT, TUNED))
     return Finding.measured(
         f"aligned_{result.params.text}",
         f"The model responds in the direction that the tuned lens says, more than the logit lens{_on(result)}",
         "at every layer, Pythia 160M",
-        Estimate(float(above.sum()), len(result.positions), "documents"),
+        hold(above, len(result.positions)),
         f"of {len(rows)} layers",
-        holds=bool(above.all()),
-        criterion="mean alignment higher at each layer, each lens on its own vectors, the interval of each "
-        "difference clear of 0 (folds of documents); both lenses on the tuned lens's vectors: "
-        f"{shared.sum()} of {len(rows)}",
+        holds=every(above),
+        measure="layers at which mean alignment through the tuned lens less that through the logit lens, each on its own "
+        "vectors, is above 0 (intervals over folds of documents)",
+        criterion=f"at every layer {at_least(0, PAPERS).words('')}; both lenses on the tuned lens's vectors: "
+        f"{sum(each is True for each in shared)} of {len(rows)}",
+        place="section 4",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from interp_core.estimates import Estimate
-from interp_core.findings import Finding
+from interp_core.findings import Finding, at_least
 from interp_core.papers.tuned_lens.detection import (
     DETECTORS,
     FOREST,
@@ -31,8 +31,9 @@ def _told(result: Detection) -> Finding:
         "malicious inputs with high accuracy; AUC near 1 on most tasks (Pythia 12B)",
         _over_pairs(result, area),
         "AUC",
-        holds=area[1] > 0.5,
-        criterion=f"AUC of the {DETECTORS[FOREST]}, its interval above 0.5",
+        bar=at_least(0.5),
+        measure=f"AUC of the {DETECTORS[FOREST]}, injected prompts against ordinary ones",
+        place="section 5",
     )
 
 
@@ -44,8 +45,9 @@ def _better(result: Detection) -> Finding:
         "higher AUC through the tuned lens on most tasks (Pythia 12B)",
         _over_pairs(result, gap),
         "difference of AUCs",
-        holds=gap[1] > 0,
-        criterion=f"difference of AUCs of the {DETECTORS[FOREST]}, its interval above 0",
+        bar=at_least(0),
+        measure=f"AUC of the {DETECTORS[FOREST]} on the tuned lens's trajectories less that on the logit lens's",
+        place="section 5",
     )
 
 
@@ -55,12 +57,13 @@ def _instruction(result: Detection) -> Finding:
     return Finding.measured(
         "detect_instruction",
         "An injected instruction is told better than a harmless sentence in its place",
-        "no such control; ours",
+        "no such control",
         _over_pairs(result, gap),
         "difference of AUCs",
-        holds=gap[1] > 0,
-        criterion=f"AUC of the {DETECTORS[FOREST]} for injected prompts less that for prompts with a harmless "
-        f"sentence, its interval above 0 (of the other {others} combinations of lens and detector, {clear} are above 0)",
+        bar=at_least(0),
+        measure=f"AUC of the {DETECTORS[FOREST]} for injected prompts less that for prompts with a harmless sentence, "
+        "through the tuned lens",
+        criterion=f"of the other {others} combinations of lens and detector, {clear} are clearly above 0",
     )
 
 

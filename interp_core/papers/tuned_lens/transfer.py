@@ -40,13 +40,21 @@ class Transfer(Result):
 
     def at_distance(self, distance: int) -> np.ndarray:
         """Return [3]: the mean penalty between blocks so many layers apart, with its interval."""
+        return ratios(self._extra(distance), self.positions)
+
+    def relative(self, distance: int) -> np.ndarray:
+        """Return [3]: that penalty over the mean KL of the blocks' own translators, with its interval."""
+        blocks = np.flatnonzero(self.layers >= 0)
+        return ratios(self._extra(distance), self.kl[blocks, blocks].mean(0))
+
+    def _extra(self, distance: int) -> np.ndarray:
+        """Return [document]: sums of the penalty over positions, mean over such pairs of blocks."""
         rows, columns = np.indices(self.kl.shape[:2])
         apart = (np.abs(self.layers[rows] - self.layers[columns]) == distance) & (
             (self.layers[rows] >= 0) & (self.layers[columns] >= 0)
         )
         own = np.stack([self.kl[i, i] for i in range(len(self.layers))])
-        extra = self.kl - own
-        return ratios(extra[apart].mean(0), self.positions)
+        return (self.kl - own)[apart].mean(0)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``transfer``: one row per translator and layer that it reads."""

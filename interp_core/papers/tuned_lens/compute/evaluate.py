@@ -108,7 +108,6 @@ def documents(model: LanguageModel, params: OnText) -> list[np.ndarray]:
         ParameterError: When fewer than two are long enough.
     """
     tokenizer = model.require_tokenizer()
-    front = tokenizer.front("auto", auto="document")
     length = min(params.context, model.info.context)
     texts = corpus.load(params.text)
     if load_lens(params.lens, model.info).card.corpus == params.text:
@@ -116,7 +115,7 @@ def documents(model: LanguageModel, params: OnText) -> list[np.ndarray]:
     if len(texts) > params.documents:
         draw = np.random.default_rng(params.seed).permutation(len(texts))[: params.documents]
         texts = tuple(texts[n] for n in sorted(draw))
-    encoded = ([*front, *tokenizer.encode(text, bos=False)][:length] for text in texts)
+    encoded = corpus.openings(tokenizer, texts, length)
     found = [np.array(ids, np.int32) for ids in encoded if len(ids) >= _LEAST]
     if len(found) < 2:
         raise ParameterError("text: it has fewer than two documents of three tokens or more")
