@@ -39,7 +39,10 @@ class Bar:
         """Return whether an estimate keeps within it; None where its interval reaches across."""
         low = estimate.value if estimate.low is None else estimate.low
         high = estimate.value if estimate.high is None else estimate.high
-        if self.low <= low and high <= self.high:
+        # A difference of exactly 0 is on neither side of 0.
+        above = low > 0 if self.low == 0 else low >= self.low
+        below = high < 0 if self.high == 0 else high <= self.high
+        if above and below:
             return True
         return False if high < self.low or low > self.high else None
 

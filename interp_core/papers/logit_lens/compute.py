@@ -237,12 +237,12 @@ def averages(model: LanguageModel, params: prompts.PromptsParams) -> prompts.Ave
 
 
 def _texts(model: LanguageModel, params: prompts.PromptsParams) -> list[list[int]]:
-    """Return the ids of every prompt or document, cut to what is read of one."""
+    """Return the ids of every prompt, or of what is read of every document."""
     tokenizer = model.require_tokenizer()
-    length = min(prompts.CONTEXT, model.info.context)
     if params.text != prompts.PROMPTS:
+        length = min(prompts.CONTEXT, model.info.context)
         return corpus.openings(tokenizer, corpus.load(params.text), length)
-    return [tokenizer.prompt(each["prompt"])[:length] for each in prompts.prompts()]
+    return [tokenizer.prompt(each["prompt"])[: model.info.context] for each in prompts.prompts()]
 
 
 def _measure(model: LanguageModel, ids: list[int]) -> dict[str, np.ndarray]:

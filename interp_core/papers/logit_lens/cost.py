@@ -14,18 +14,11 @@ def seconds(params: Params) -> float:
     return _TOKEN * len(params.prompt) / 4.5
 
 
-_AVERAGES = {PROMPTS: 120.0, "prose": 240.0, "code": 400.0}
-"""Seconds for all prompts, or all documents of a text."""
-
-
 def averages(params: PromptsParams) -> float:
     """Return about how long it takes to read all of a text on the default model and two cores."""
-    return _AVERAGES[params.text]
+    return 120.0
 
 
 def of_text(params: PromptsParams) -> str:
-    """Return what a text takes, in words; empty for the prompts, which take little."""
-    if params.text == PROMPTS:
-        return ""
-    minutes = round(averages(params) / 60)
-    return f"about {minutes} minutes on the default model and two cores"
+    """Return what ordinary text takes; nothing for the prompts, which are read on the way."""
+    return "" if params.text == PROMPTS else "about two minutes on the default model and two cores"

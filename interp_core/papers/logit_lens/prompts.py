@@ -24,8 +24,8 @@ STATISTICS = ("kl", "entropy", "agreement", "median_rank", "input_share")
 """What is averaged, by layer."""
 _SHARES = ("agreement", "input_share")
 
-CONTEXT = 256
-"""Tokens of a prompt or document that are read, at most."""
+CONTEXT = 64
+"""Tokens of a document that are read, at most: as many positions in all as the prompts have, about."""
 
 
 @parameters

@@ -14,7 +14,7 @@ from interp_core.papers.tuned_lens.transfer import Transfer
 _TWO_THIRDS, _MIDDLE = 2 / 3, 1 / 2
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Depths between which KL is compared; they were fixed before anything was measured."""
-_ABOVE = at_least(0)
+ABOVE = at_least(0)
 
 
 def claims(result: Evaluation) -> list[Finding]:
@@ -42,12 +42,6 @@ def _trained(result: Evaluation) -> np.ndarray:
     return np.flatnonzero(np.isfinite(result.translators[:, 0]))
 
 
-def above_zero(gaps: np.ndarray) -> list[bool | None]:
-    """Return whether differences [..., 3] are above 0; undecided where two lenses are the same there."""
-    same = (gaps == 0).all(-1, keepdims=True)
-    return _ABOVE.of_ends(np.where(same, np.nan, gaps))
-
-
 def hold(verdicts: Sequence[bool | None], n: int) -> Estimate:
     """Return at how many layers a claim holds, measured over ``n`` documents."""
     return Estimate(float(sum(each is True for each in verdicts)), n, "documents")
@@ -66,7 +60,7 @@ def _rows(result: Evaluation) -> tuple[np.ndarray, np.ndarray]:
 def _lower(result: Evaluation) -> Finding:
     logit, tuned = _rows(result)
     rows = _trained(result)
-    below = above_zero(ratios((logit - tuned)[rows], result.positions))
+    below = ABOVE.of_ends(ratios((logit - tuned)[rows], result.positions))
     return Finding.measured(
         f"lower_{result.params.text}",
         f"The tuned lens is closer to the output than the logit lens at every layer{_on(result)}",
@@ -84,7 +78,7 @@ def _halved(result: Evaluation) -> Finding:
     logit, tuned = _rows(result)
     rows = [row for row in _trained(result) if row <= result.row(_TWO_THIRDS)]
     # Half of the logit lens's less the tuned one's is linear in both, so its interval is simple.
-    halved = above_zero(ratios((0.5 * logit - tuned)[rows], result.positions))
+    halved = ABOVE.of_ends(ratios((0.5 * logit - tuned)[rows], result.positions))
     return Finding.measured(
         f"halved_{result.params.text}",
         f"The tuned lens at least halves the divergence in the first two thirds of the layers{_on(result)}",
@@ -93,7 +87,7 @@ def _halved(result: Evaluation) -> Finding:
         f"of {len(rows)} layers",
         holds=every(halved),
         measure="layers at which half of the KL through the logit lens less that through the tuned lens is above 0",
-        criterion=f"at every layer, {_ABOVE.words('nats')}",
+        criterion=f"at every layer, {ABOVE.words('nats')}",
     )
 
 
@@ -107,7 +101,7 @@ def _falls(result: Evaluation) -> list[Finding]:
     )
     return [
         _step(result, TUNED, tuned, falls, "smooth, at every model", at_most(0)),
-        _step(result, LOGIT, logit, not_steadily, "erratic on several models", _ABOVE),
+        _step(result, LOGIT, logit, not_steadily, "erratic on several models", ABOVE),
     ]
 
 
@@ -160,9 +154,9 @@ def _depth(result: Evaluation) -> Finding:
         "prediction depths are smaller",
         _over(result, gap),
         "layers",
-        holds=every(above_zero(gap)),
+        holds=every(ABOVE.of_ends(gap)),
         measure="mean prediction depth through the logit lens less that through the tuned lens",
-        criterion=_ABOVE.words("layers"),
+        criterion=ABOVE.words("layers"),
     )
 
 
@@ -170,7 +164,7 @@ def _between(result: Evaluation) -> Finding:
     logit, tuned = _rows(result)
     bias, rows = result.kl[result.lenses.index(BIAS_ONLY)], _trained(result)
     above, below = (
-        above_zero(ratios(gap[rows], result.positions)) for gap in (bias - tuned, logit - bias)
+        ABOVE.of_ends(ratios(gap[rows], result.positions)) for gap in (bias - tuned, logit - bias)
     )
     both = [every(pair) for pair in zip(above, below, strict=True)]
     share = ((logit - bias)[rows].sum(1) / (logit - tuned)[rows].sum(1)).mean()
@@ -182,7 +176,7 @@ def _between(result: Evaluation) -> Finding:
         f"of {len(rows)} layers",
         holds=every(both),
         measure="layers at which KL is lower than the logit lens's and higher than the tuned lens's",
-        criterion=f"both differences at every layer {_ABOVE.words('nats')}; {share:.0%} of the tuned lens's gain, "
+        criterion=f"both differences at every layer {ABOVE.words('nats')}; {share:.0%} of the tuned lens's gain, "
         "mean over layers",
     )
 

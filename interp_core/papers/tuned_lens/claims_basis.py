@@ -6,7 +6,7 @@ import numpy as np
 
 from interp_core.findings import PAPERS, Finding, at_least, every
 from interp_core.papers.tuned_lens.basis import Basis, correlation
-from interp_core.papers.tuned_lens.claims import above_zero, hold
+from interp_core.papers.tuned_lens.claims import ABOVE, hold
 from interp_core.papers.tuned_lens.evaluation import LOGIT, TUNED
 
 _ABOVE = at_least(0)
@@ -45,7 +45,7 @@ def _faithful(result: Basis) -> Finding:
 
 def _aligned(result: Basis) -> Finding:
     rows = np.flatnonzero(result.translated)
-    above, shared = (above_zero(result.alignment_gap(basis)[rows]) for basis in (LOGIT, TUNED))
+    above, shared = (ABOVE.of_ends(result.alignment_gap(basis)[rows]) for basis in (LOGIT, TUNED))
     return Finding.measured(
         f"aligned_{result.params.text}",
         f"The model responds in the direction that the tuned lens says, more than the logit lens{_on(result)}",
