@@ -9,6 +9,10 @@ from unittest import mock
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores, and the threads of one's products would spin against another's.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # Tests keep their results and their list of models to themselves, but share converted models.
 from interp_core.models.catalogue import DEFAULT
 from interp_core.models.packaged import PACKAGED
