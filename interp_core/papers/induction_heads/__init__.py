@@ -227,6 +227,12 @@ PAPER = Paper(
     method=_METHOD,
     presets=PRESETS,
     headline=(Params(), *EVIDENCE.values()),
-    second=on(SECOND, Params(), *(each for each in EVIDENCE.values() if isinstance(each, OnModel))),
+    second=on(
+        SECOND,
+        Params(),
+        AblationParams(),
+        AblationParams(ablate=(PREVIOUS,)),
+        CircuitsParams(),
+    ),
 )
 run = PAPER.run

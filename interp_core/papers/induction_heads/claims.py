@@ -101,9 +101,9 @@ def of_ablation(result: Ablated) -> list[Finding]:
     which = "previous" if previous else "top" if parse_top(params.ablate[0]) else "named"
     names = ", ".join(head_name(*pair) for pair in result.heads)
     others = f"{count} others of the same layers" if count > 1 else "another of the same layer"
-    said, rise = result.summary, means(result.rise[1:].mean(0))
+    said, rises = result.summary, (result.rise[0], result.rise[1:].mean(0))
     times = ""
-    if rise[1] > 0:  # a ratio to what may be nothing says nothing
+    if all(means(rise)[1] > 0 for rise in rises):  # a ratio to what may be nothing says nothing
         times = (
             f", about {round(said['rise'] / said['others_rise'])} times as much as without others"
         )
