@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown:
             _refuse(parser, options, unknown)
         with interrupt.raised():
-            options.command(options)
+            return options.command(options) or 0
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has seen enough
         return 0
@@ -174,15 +174,20 @@ def _result(params: Any) -> Result:
     return _watch(lambda: attach(obtain(model, params), model))
 
 
-def _reproduce(options: argparse.Namespace) -> None:
+def _reproduce(options: argparse.Namespace) -> int:
+    """Measure claims again; 1 where one of them differs."""
     if options.all == bool(options.claims):
         raise ParameterError("claim: accepted: one or several claims, or --all")
     asked = [replication.named(name) for name in options.claims]
     if options.all:
         asked = [claim for paper in PAPERS.values() for claim in replication.claims(paper)]
     answers = replication.again(asked, options.model)
+    differs = False
     for _ in asked:
-        print(one_line(str(_watch(next, answers)), 400), flush=True)
+        found = _watch(next, answers)
+        differs |= found.answer == "differs"
+        print(one_line(str(found), 400), flush=True)
+    return int(differs)
 
 
 def _watch(call: Callable[..., T], *arguments: Any) -> T:

@@ -1,6 +1,6 @@
 """A paper's claims beside what was measured, and the one rule that decides them.
 
-A measure is held against a :class:`Bar`. The claim *holds* where the whole 95% interval keeps within the bar, is
+A measure is held against a :class:`Bar`, chosen here or given by the paper. The claim *holds* where the whole 95% interval keeps within the bar, is
 *not replicated* where the whole interval lies beyond it, and is *undecided* where the interval reaches across. A
 measure that has no interval is decided by its value.
 """
@@ -33,7 +33,7 @@ class Bar:
     low: float = -math.inf
     high: float = math.inf
     source: str = OURS
-    """Whose it is: chosen here, before it was measured, or given by the paper."""
+    """Whose it is: chosen here, or given by the paper."""
 
     def verdict(self, estimate: Estimate) -> bool | None:
         """Return whether an estimate keeps within it; None where its interval reaches across."""
@@ -78,14 +78,10 @@ def every(verdicts: Iterable[bool | None]) -> bool | None:
     return False if False in found else None if None in found else True
 
 
-def either(verdicts: Iterable[bool | None]) -> bool | None:
-    """Return whether one holds: undecided where none does and one is undecided."""
-    found = list(verdicts)
-    return True if True in found else None if None in found else False
-
-
 def shown(value: float, unit: str) -> str:
     """Return a number with the digits that it supports; a share as a percentage."""
+    if not math.isfinite(value):
+        return "not defined"
     if unit == "share":
         return f"{100 * value:.0f}%"
     if value == round(value) or abs(value) >= 100:
@@ -178,12 +174,12 @@ class Finding:
     def tolerance(self) -> float:
         """How far it may lie from this when it is measured again on the same model, in ``unit``.
 
-        Half of its interval, or a twentieth of its value where it has none: draws and seeds are the same
-        again, so that only rounding can move it.
+        Half of its interval, or a twentieth of its value where that is more: draws and seeds are the same
+        again, so that only rounding can move it. At least one of what is counted in whole numbers.
         """
-        if self.ci is None:
-            return 0.05 * abs(self.ours)
-        return (self.ci[1] - self.ci[0]) / 2
+        half = 0.0 if self.ci is None else (self.ci[1] - self.ci[0]) / 2
+        whole = self.unit != "share" and float(self.ours).is_integer()
+        return max(half, 0.05 * abs(self.ours), 1.0 if whole else 0.0)
 
     @property
     def verdict(self) -> str:

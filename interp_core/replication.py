@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from interp_core.findings import Finding
-from interp_core.messages import quoted
-from interp_core.models.loading import load_model
+from interp_core.messages import quoted, sentence
+from interp_core.models.info import SECOND
+from interp_core.models.loading import ModelError, load_model
 from interp_core.params import OnModel, ParameterError
-from interp_core.question import Paper, attach, obtain, stored
+from interp_core.question import Paper, like, question_of, run, stored
 from interp_core.registry import PAPERS
 from interp_core.results import Result
 
@@ -85,10 +86,12 @@ class Again:
     now: Finding | None = None
     why: str = ""
     """It cannot be measured here."""
+    before: Finding | None = None
+    """What it is compared with: what ships for this model, or for the claim's own."""
 
     def __str__(self) -> str:
         """Return the answer in a line."""
-        before = self.claim.first
+        before = self.before or self.claim.first
         if self.now is None:
             return f"not measured  {self.claim.name}: {self.why}"
         return (
@@ -104,8 +107,8 @@ def again(asked: Iterable[Replicated], model: str = "") -> Iterator[Again]:
         asked: Claims that ship.
         model: Another model's id; by default each claim's own.
 
-    On its own model a claim is the same where it comes within its tolerance (:attr:`Finding.tolerance`),
-    on another where the verdict is the same.
+    On a model that it ships for, a claim is the same where its verdict is, and it comes within its
+    tolerance (:attr:`Finding.tolerance`); on another model, and for checks, where the verdict is.
     """
     results: dict[Any, Result | str] = {}
     for claim in asked:
@@ -118,13 +121,25 @@ def again(asked: Iterable[Replicated], model: str = "") -> Iterator[Again]:
 
 
 def _measured(params: Any) -> Result | str:
-    """Return a fresh result, or why there is none."""
+    """Return a fresh result with its evidence, which is as fresh, or why there is none."""
     try:
-        on_model = isinstance(params, OnModel)
-        model = load_model(params.model) if on_model else None
-        return attach(obtain(model, params, fresh=True))
-    except ParameterError as error:
-        return str(error)
+        model = load_model(params.model) if isinstance(params, OnModel) else None
+        result = run(model, _afresh(params))
+        kind = type(params)  # what a claim compares a result with asks the same question
+        others = question_of(params)[1].evidence.items()
+        evidence = {
+            name: run(model, _afresh(like(each, params)))
+            for name, each in others
+            if isinstance(each, kind)
+        }
+    except (ParameterError, ModelError, MemoryError) as error:
+        return sentence(error)
+    return dataclasses.replace(result, evidence=evidence)
+
+
+def _afresh(params: Any) -> Any:
+    """Return parameters that take nothing from an earlier run."""
+    return dataclasses.replace(params, resume=False) if hasattr(params, "resume") else params
 
 
 def _compared(claim: Replicated, params: Any, result: Result | str) -> Again:
@@ -133,6 +148,9 @@ def _compared(claim: Replicated, params: Any, result: Result | str) -> Again:
     now = {finding.id: finding for finding in result.own_findings}.get(claim.first.id)
     if now is None:
         return Again(claim, "not measured", why="this model's result says nothing of it")
-    near = abs(now.ours - claim.first.ours) <= claim.first.tolerance
-    same = near if params == claim.params else now.holds is claim.first.holds
-    return Again(claim, "same" if same else "differs", now)
+    before, shipped = claim.first, params == claim.params
+    if claim.second is not None and getattr(params, "model", "") == SECOND:
+        before, shipped = claim.second, True
+    near = abs(now.ours - before.ours) <= before.tolerance
+    same = now.holds is before.holds and (near or before.check or not shipped)
+    return Again(claim, "same" if same else "differs", now, before=before)

@@ -84,7 +84,7 @@ def claims(name: str) -> Markdown:
     rows = (
         [
             _text(f"{each.first.claim} (a check)" if each.first.check else each.first.claim),
-            _text(each.first.decided_by),
+            _text(each.first.measure),
             _text(each.first.source),
             *(_measured(finding) for finding in (each.first, each.second)),
         ]
@@ -96,7 +96,9 @@ def claims(name: str) -> Markdown:
 def _measured(finding: Finding | None) -> str:
     if finding is None:
         return MISSING
-    return f"{_text(finding.shown)}<br>{_verdict(finding)}<br>{_text(f'n = {finding.n:,} {finding.of}')}"
+    parts = (finding.criterion, f"n = {finding.n:,} {finding.of}")
+    small = "; ".join(part for part in parts if part)
+    return f"{_text(finding.shown)}<br>{_verdict(finding)}<br><small>{_text(small)}</small>"
 
 
 def paper(name: str) -> Markdown:

@@ -21,10 +21,16 @@ WIDTH = 140
 SHOWN = {
     "logit-lens": ("input_discarded", "kl_monotone", "agreement_late"),
     "tuned-lens": ("lower_prose", "detect_better"),
-    "causal-tracing": ("total_effect", "early_mlp_site", "efficacy", "neighbourhood"),
+    "causal-tracing": (
+        "total_effect",
+        "early_mlp_site",
+        "single_blocks",
+        "efficacy",
+        "neighbourhood",
+    ),
     "steering": ("behaviour_vector_formality_ab", "dose_formality", "random_floor_formality"),
-    "induction-heads": ("induction_heads", "ablation_top"),
-    "sparse-autoencoder": ("recovered", "over_neuron"),
+    "induction-heads": ("induction_heads", "ablation_top", "phase_change_2"),
+    "sparse-autoencoder": ("recovered", "over_neuron_one_layer"),
 }
 """Claims that stand for each paper: its headline, and what a reader should know beside it."""
 
@@ -58,8 +64,8 @@ def section() -> str:
     second = [claim.second for claim in every if claim.second is not None]
     said = (
         f"Of what the six papers say, {counted([claim.first for claim in every])} on {first}; {counted(second)} on "
-        f"{other}, where a part of them was measured. A claim holds where its whole 95% interval keeps within a bar that was "
-        "set before, is not replicated where the whole interval lies beyond it, and is undecided where it reaches across; "
+        f"{other}, where a part of them was measured. A claim holds where its whole 95% interval keeps within a bar, "
+        "is not replicated where the whole interval lies beyond it, and is undecided where it reaches across; "
         "intervals are over what was drawn (prompts, facts, sequences, documents, pairs, runs). Models this small fail "
         "claims that may be true of the papers' own. All claims, with what decides each, stand in the report "
         "(`make report`); `python -m interp_core reproduce CLAIM` measures any of them again. Some of them:"

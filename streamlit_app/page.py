@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import address
 import export
@@ -60,11 +61,15 @@ def header(paper: Paper) -> None:
 
 
 @cache
-def _beside(paper: str, model: str) -> tuple[str, dict[str, Finding]]:
-    """Return the name of another model that claims were measured on, and what ships of them by id."""
-    second = model != SECOND
+def _beside(paper: str, params: Any) -> tuple[str, dict[str, Finding]]:
+    """Return the name of another model that claims were measured on, and what ships of them by id.
+
+    Nothing where ``params`` ask for something else than what the claims are measured by.
+    """
+    about, second = PAPERS[paper], getattr(params, "model", "") != SECOND
     name = MODELS[SECOND if second else DEFAULT]
-    return name, replication.findings(PAPERS[paper], second=second)
+    asked = {*about.headline, *about.second, about.questions[0].params()}
+    return name, replication.findings(about, second=second) if params in asked else {}
 
 
 def ending(paper: Paper, question: Question, result: Result, view: object) -> None:
@@ -74,7 +79,7 @@ def ending(paper: Paper, question: Question, result: Result, view: object) -> No
     missing = [each for name, each in question.evidence.items() if name not in result.evidence]
     if own or others or missing:
         st.markdown("### Findings")
-    beside = _beside(paper.name, result.provenance.model.id)
+    beside = _beside(paper.name, result.params)
     if own or others:
         figure.findings(own or others, *beside)
     if own and others:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from interp_core.estimates import Estimate
-from interp_core.findings import Bar, Finding, at_least, at_most, counted, either, every
+from interp_core.findings import Bar, Finding, at_least, at_most, counted, every
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,6 @@ def test_a_value_without_an_interval_decides_by_itself():
 
 def test_several_verdicts_make_one():
     assert (every([True, True]), every([True, None]), every([None, False])) == (True, None, False)
-    assert (either([False, True]), either([False, None]), either([False])) == (True, None, False)
 
 
 def test_a_finding_says_what_decided_it():

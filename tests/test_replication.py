@@ -35,10 +35,9 @@ def test_claims_have_names_of_their_own():
     names = [claim.name for claim in EVERY]
     assert len(set(names)) == len(names)
     for paper in PAPERS.values():
-        for params in paper.headline:
-            result = replication.stored(params)
-            ids = [finding.id for finding in result.own_findings]
-            assert len(set(ids)) == len(ids), params
+        for asked in (paper.headline, paper.second):
+            ids = [f.id for params in asked for f in replication.stored(params).own_findings]
+            assert len(set(ids)) == len(ids), sorted(ids)
 
 
 def test_a_claim_is_named_with_its_paper_or_alone():
@@ -53,14 +52,29 @@ def test_a_claim_is_the_same_within_its_tolerance(monkeypatch, model, capsys):
     assert capsys.readouterr().out.startswith(f"same  {claim.name}: ")
     moved = dataclasses.replace(claim.first, ours=claim.first.ours + 2 * claim.first.tolerance)
     (far,) = replication.again([dataclasses.replace(claim, first=moved)])
+    monkeypatch.setattr(
+        replication, "claims", lambda _: iter([dataclasses.replace(claim, first=moved)])
+    )
+    assert cli.main(["reproduce", "--all"]) == 1
     assert far.answer == "differs" and far.now.ours == pytest.approx(claim.first.ours, abs=0.01)
+
+
+def test_a_model_that_is_not_there_is_said():
+    (found,) = replication.again([named("copy_loss")], model="/no/such/model")
+    assert found.answer == "not measured" and "/no/such/model" in found.why
+
+
+def test_nothing_is_kept_of_what_is_measured_again(monkeypatch, model):
+    before = replication.stored(named("copy_loss").params).provenance
+    assert [each.answer for each in replication.again([named("copy_loss")])] == ["same"]
+    assert replication.stored(named("copy_loss").params).provenance == before
 
 
 def test_what_cannot_be_measured_says_why(monkeypatch):
     def refuse(*_, **__):
         raise ParameterError("tokens: accepted: at most 64")
 
-    monkeypatch.setattr(replication, "obtain", refuse)
+    monkeypatch.setattr(replication, "run", refuse)
     (found,) = replication.again([named("copy_loss")])
     assert (found.answer, found.now) == ("not measured", None)
     assert str(found).endswith("copy_loss: tokens: accepted: at most 64")
@@ -69,6 +83,8 @@ def test_what_cannot_be_measured_says_why(monkeypatch):
 def test_a_claim_without_an_interval_has_a_tolerance():
     finding = Finding("a", "A", "B", 20.0, "layers", None, True, 1, "runs")
     assert finding.tolerance == 1
+    assert dataclasses.replace(finding, ours=3.0).tolerance == 1
+    assert dataclasses.replace(finding, ours=0.4, unit="nats").tolerance == pytest.approx(0.02)
     assert isinstance(Again(EVERY[0], "same", finding).__str__(), str)
 
 

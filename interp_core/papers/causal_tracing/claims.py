@@ -18,8 +18,8 @@ def of_average(a: Average) -> list[Finding]:
 
     MLPs alone allow none: they were traced to see what another window makes of them.
     """
-    if a.params.metric == "kl":
-        return []  # the claims are about how likely the answer is
+    if a.params.metric != "probability":
+        return []  # the paper's claims, and their bars, are about the answer's probability
     kinds, halves = set(a.params.kinds), len(a.prompts) > 1
     found = [] if kinds == {"mlp_subject"} else [_total(a)]
     if {"mlp_out", "attn_out"} <= kinds:
@@ -94,7 +94,7 @@ def _early_peak(a: Average) -> Finding:
     return Finding.measured(
         "early_mlp_site",
         f"With a window of {a.params.window} blocks, the MLPs' effect at the last subject token peaks early",
-        "block 17 of 48 for MLPs, 15 for states (GPT-2 XL)",
+        "around block 15 of 48 (GPT-2 XL)",
         _peak(a, a.row("mlp_out", "last_subject")),
         "(layer)",
         bar=at_most(_between(a, 0, _EARLY).high),
@@ -199,8 +199,9 @@ def _single_blocks(a: Average) -> list[Finding]:
     if single is None or a.params.window == 1 or len(a.layers) < 2 or a.layers[0] != 0:
         return []
     row, alone = a.row("mlp_out", "last_subject"), single.row("mlp_subject", "last_subject")
-    whole, later = a.aie[row].max(), single.aie[alone][1:]
-    draws = single.draws[:, *alone, 1:].max(-1) / a.draws[:, *row].max(-1)
+    early = max(2, int(_blocks(single, 0, _EARLY).sum()))
+    whole, later = a.aie[row].max(), single.aie[alone][1:early]
+    draws = single.draws[:, *alone, 1:early].max(-1) / a.draws[:, *row].max(-1)
     effect = single.effect[:, *alone]
     lead = picked(effect[:, :1] - effect[:, 1:], np.argmin)
     first = float(single.aie[alone][0])
@@ -212,8 +213,8 @@ def _single_blocks(a: Average) -> list[Finding]:
             a.resample.estimate(later.max() / whole, draws),
             "share",
             bar=at_least(0.25),
-            criterion=f"largest AIE of a single MLP from block {a.layers[1]} on: {later.max():.3f}, at block "
-            f"{a.layers[1:][later.argmax()]}; with a window of {a.params.window}: {whole:.3f}",
+            criterion=f"largest AIE of a single MLP from block {a.layers[1]} to {a.layers[early - 1]}: {later.max():.3f}, at block "
+            f"{a.layers[1:early][later.argmax()]}; with a window of {a.params.window}: {whole:.3f}",
             measure="largest AIE of one block's MLP, block 0 left out, as a share of the largest with a window; "
             "both blocks are picked again in each resample of facts",
         ),

@@ -32,7 +32,7 @@ def _prefers(after: np.ndarray, of: str) -> list[Finding]:
             "100% (GPT-2 XL, CounterFact)",
             share(after[:, 0], "facts"),
             "share",
-            bar=at_least(0.95),
+            bar=at_least(0.8),
             criterion=of,
             measure="share of edits after which P(new object) > P(old answer)",
             place="table 4",

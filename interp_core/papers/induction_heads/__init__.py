@@ -35,7 +35,6 @@ from interp_core.papers.induction_heads.heads import Heads, HeadsView, Params
 from interp_core.papers.induction_heads.params import PREVIOUS, head_name
 from interp_core.papers.induction_heads.seeds import Seeds, SeedsParams
 from interp_core.papers.induction_heads.training import Training, TrainingParams, TrainingView
-from interp_core.params import OnModel
 from interp_core.question import Paper, Question, on
 from interp_core.results import Figure
 

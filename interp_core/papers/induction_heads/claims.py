@@ -34,8 +34,8 @@ def of_heads(heads: Heads) -> list[Finding]:
     return [
         Finding.measured(
             "induction_heads",
-            "Several heads attend to what followed the current token before",
-            "heads with scores up to 0.94 in models of every size above one layer",
+            "Several heads attend to the token that followed the current one earlier",
+            "such heads in models of every size above one layer; 0.94 for the example shown",
             heads.resample.estimate(len(found), above),
             "heads",
             bar=at_least(_SEVERAL),
@@ -110,7 +110,7 @@ def of_ablation(result: Ablated) -> list[Finding]:
     return [
         Finding.measured(
             f"ablation_{which}",
-            f"Without {_removed(params, count)} repeats are predicted worse than without {others}",
+            f"Without {_removed(params, count)}, repeats are predicted worse than without {others}",
             "induction heads are made of two heads in two layers, of which the first looks at the token before"
             if previous
             else "ablating induction heads removes most in-context learning in small attention-only models",

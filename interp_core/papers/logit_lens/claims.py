@@ -71,7 +71,9 @@ def _inputs(result: Averages) -> list[Finding]:
             result.estimate(share[0]),
             "share",
             bar=at_least(0.6),
-            measure="positions at which the embedding's top token is the token that stands there",
+            measure="share of positions at which the embedding's top token is the token that stands there",
+            criterion="where embedding and unembedding share their weights, it does unless the lens is wrong",
+            check=True,
         ),
         Finding.measured(
             _id(result, "input_discarded"),
@@ -80,7 +82,7 @@ def _inputs(result: Averages) -> list[Finding]:
             result.estimate(picked(result.each("input_share")[:, 1:])),
             "share",
             bar=at_most(0.15),
-            measure="positions at which a block's top token is the token that stands there, at the block with "
+            measure="share of positions at which a block's top token is the token that stands there, at the block with "
             f"most of them; picked on one half of the {result.of}, read on the other, which weigh alike",
             criterion=f"over all {result.of} the most is at layer {result.layers[loudest]}",
         ),

@@ -8,6 +8,7 @@ import numpy as np
 
 from interp_core.estimates import Estimate, Resample, means, share
 from interp_core.findings import PAPERS, Finding, at_least, at_most, every
+from interp_core.models.bundled import ONE_LAYER
 from interp_core.papers.sparse_autoencoder.comparison import NEAR, Comparison
 from interp_core.papers.sparse_autoencoder.evaluation import Evaluation
 from interp_core.papers.sparse_autoencoder.features import ENOUGH, Features
@@ -38,7 +39,7 @@ def kept(result: Evaluation) -> list[Finding]:
         *(
             Finding.measured(
                 f"recovered_over_{over}{end}",
-                f"The features recover more than {words} of as many numbers a token{on}",
+                f"The features recover more than as many {words} per token{on}",
                 "not compared",
                 result.gain(over),
                 "share",
@@ -56,8 +57,11 @@ def _fixed(result: Evaluation) -> bool:
 
 
 def _text(params: OnText) -> tuple[str, str]:
-    """Return how ids and claims end that are of this text; nothing for the manual, which is trained on."""
-    return ("", "") if params.text == "manual" else (f"_{params.text}", f" ({params.text})")
+    """Return how ids and claims end that are of this model and text; nothing for what is trained on."""
+    end, on = ("_one_layer", "one-layer model") if params.model == ONE_LAYER else ("", "")
+    if params.text != "manual":
+        end, on = f"{end}_{params.text}", ", ".join(part for part in (on, params.text) if part)
+    return end, f" ({on})" if on else ""
 
 
 def _faithful(
@@ -87,7 +91,7 @@ def _faithful(
         ),
         Finding.measured(
             f"recovered{end}",
-            f"The features keep most of the loss that the site is worth (zero ablation){on}",
+            f"The features keep most of the loss that removing the site costs (zero ablation){on}",
             "79% (A/1)",
             recovered,
             "share",
@@ -98,7 +102,7 @@ def _faithful(
         ),
         Finding.measured(
             f"recovered_mean{end}",
-            f"They keep most of what the site is worth beyond its mean (mean ablation){on}",
+            f"They keep most of the loss that its mean costs in its place (mean ablation){on}",
             "no figure given; the authors warn that zero ablation flatters",
             mean,
             "share",
@@ -193,7 +197,9 @@ def trained(result: Training) -> list[Finding]:
         dead = share(np.arange(result.latents) < round(row["dead"] * result.latents), "latents")
         return [
             *_faithful(l0, recovered, mean, more=_NO_INTERVAL, given=given),
-            _alive(dead, "share of latents not active in the last twentieth of training"),
+            _alive(
+                dead, "share of latents not active in the last twentieth of training", "_training"
+            ),
         ]
     if len(frame) < 3:
         return []
@@ -249,7 +255,7 @@ def splits(result: Comparison) -> Finding | None:
         share((counts >= 2).astype(float), "latents of the narrower"),
         "share",
         bar=SPLITS,
-        criterion=f"cosines of decoder directions from {NEAR:g} on count; latents that are nobody's nearest are left out",
+        criterion=f"cosines of decoder directions from {NEAR:g} on count; latents that are nearest to none are left out",
         measure="of the narrower dictionary's latents that are the nearest of some in the wider, the share that are "
         "of two or more",
         place="Feature Splitting",

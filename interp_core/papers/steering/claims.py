@@ -67,7 +67,7 @@ def _peak(result: Sweep, about: str) -> Finding:
         Estimate.of_draws(value, depth[draws.argmax(1)], result.n, "pairs"),
         "share",
         bar=PEAK,
-        measure="blocks up to the one where p(matching) changes most between the ends of the multipliers, over all blocks; "
+        measure="blocks up to the one where p(matching) changes most between the ends of the multipliers, over the blocks that are steered; "
         "the interval resamples pairs, and the choice with them",
     )
 
@@ -207,12 +207,12 @@ def _separated(result: Geometry) -> Finding:
 def _knows(result: Geometry) -> Finding:
     return Finding.measured(
         _id(result, "knows"),
-        f"{_about(result)}the unsteered model picks the matching answer more often than chance",
-        "mean p(matching) .22 to .78 by behaviour (Llama 2 13B)",
+        f"{_about(result)}letters tell which answer the unsteered model prefers: the matching one more often than chance",
+        "not claimed; mean p(matching) is .22 to .78 by behaviour (Llama 2 13B)",
         result.accuracy,
         "share",
         bar=RIGHT_MORE_OFTEN,
-        measure="pairs whose matching letter is the likelier of the two",
+        measure="share of pairs whose matching letter is the likelier of the two",
         place=_TABLE,
     )
 

@@ -188,7 +188,7 @@ def neighbours(result: Transfer) -> Finding | None:
         return None
     near, away = (result.at_distance(distance)[0] for distance in (1, far))
     return Finding.measured(
-        "transfer",
+        f"transfer_{result.params.text}",
         f"A translator reads a neighbouring layer nearly as well as that layer's own{_on(result)}",
         "small penalties between neighbours",
         _over(result, result.relative(1)),

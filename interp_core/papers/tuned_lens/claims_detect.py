@@ -11,6 +11,7 @@ from interp_core.papers.tuned_lens.detection import (
     FOREST,
     HARMLESS,
     INJECTED,
+    LENGTH,
     LOGIT,
     TUNED,
     Detection,
@@ -19,7 +20,7 @@ from interp_core.papers.tuned_lens.detection import (
 
 def claims(result: Detection) -> list[Finding]:
     """Return every claim with its measurement, over pairs, by the detector that was fixed before."""
-    found = [_told(result), _better(result)]
+    found = [_told(result), _better(result), _over_length(result)]
     return [*found, _instruction(result)] if HARMLESS in result.versions else found
 
 
@@ -27,7 +28,7 @@ def _told(result: Detection) -> Finding:
     area = result.auc(TUNED, FOREST)
     return Finding.measured(
         "detect_told",
-        "Injected instructions are told by the tuned lens's trajectories",
+        "Injected instructions can be told from ordinary prompts by the tuned lens's trajectories",
         "malicious inputs with high accuracy; AUC near 1 on most tasks (Pythia 12B)",
         _over_pairs(result, area),
         "AUC",
@@ -51,12 +52,25 @@ def _better(result: Detection) -> Finding:
     )
 
 
+def _over_length(result: Detection) -> Finding:
+    gap = result.gap((TUNED, INJECTED), (LENGTH, INJECTED))
+    return Finding.measured(
+        "detect_over_length",
+        "The tuned lens's trajectories tell more than the prompt's length does",
+        "no such control",
+        _over_pairs(result, gap),
+        "difference of AUCs",
+        bar=at_least(0),
+        measure=f"AUC of the {DETECTORS[FOREST]} on the tuned lens's trajectories less that on the number of tokens",
+    )
+
+
 def _instruction(result: Detection) -> Finding:
     gap = result.gap((TUNED, INJECTED), (TUNED, HARMLESS))
     clear, others = result.other_gaps
     return Finding.measured(
         "detect_instruction",
-        "An injected instruction is told better than a harmless sentence in its place",
+        "An injected instruction is easier to detect than a harmless sentence in its place",
         "no such control",
         _over_pairs(result, gap),
         "difference of AUCs",
