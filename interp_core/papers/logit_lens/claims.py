@@ -43,7 +43,7 @@ def _checks(result: Averages) -> list[Finding]:
             "by definition",
             Estimate(result.output_gap, result.n_prompts, result.of),
             "nats",
-            bar=at_most(1e-3),
+            bar=at_most(1e-2),
             measure="largest difference in the top token's log probability, over all positions",
             check=True,
         ),
