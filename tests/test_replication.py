@@ -25,8 +25,12 @@ def test_every_headline_ships_and_every_claim_says_how_it_was_decided(paper):
         assert finding.ci is None or finding.ci[0] <= finding.ours <= finding.ci[1], finding.id
 
 
-@pytest.mark.parametrize("paper", PAPERS.values(), ids=list(PAPERS))
+SECOND = [paper for paper in PAPERS.values() if paper.second]
+
+
+@pytest.mark.parametrize("paper", SECOND, ids=[paper.name for paper in SECOND])
 def test_claims_ship_for_a_second_model(paper):
+    assert len(SECOND) >= 5
     own, other = (set(findings(paper, second=second)) for second in (False, True))
     assert other and len(other & own) >= len(other) / 2
 

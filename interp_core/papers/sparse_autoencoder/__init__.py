@@ -12,7 +12,7 @@ a larger model, but by one rule on tokens, scored on text that it was not found 
 from typing import Any
 
 from interp_core.models.bundled import ONE_LAYER
-from interp_core.models.info import DEFAULT, SECOND
+from interp_core.models.info import DEFAULT
 from interp_core.papers.sparse_autoencoder import (
     claims,
     cost,
@@ -51,7 +51,7 @@ from interp_core.papers.sparse_autoencoder.params import (
 from interp_core.papers.sparse_autoencoder.steered import Steered
 from interp_core.papers.sparse_autoencoder.training import Training
 from interp_core.papers.steering import figures as steering
-from interp_core.question import Paper, Question, on
+from interp_core.question import Paper, Question
 from interp_core.results import Figure
 
 __all__ = [
@@ -267,10 +267,10 @@ _GALLERY = (2791, 501, 1661, 690, 685, 237, 1094, 2149, 1112, 2574)
 SMALL_FEATURES = tuple(FeatureParams(**_SMALL, feature=n) for n in _GALLERY)
 """The gallery of the one-layer model's features, as its rule has it (:attr:`Features.gallery`)."""
 
-_OTHERS = (SHIPS,)
+_OTHERS = (SHIPS, "338a52bf7021acca")
 COMPARED = tuple(CompareParams(**_SMALL, other=other) for other in _OTHERS)
-"""The one-layer model's dictionary beside itself, and beside others that are trained as it was, of another seed
-and of another width. What was measured ships; the others do not."""
+"""The one-layer model's dictionary beside itself, and beside one that was trained as it was, but for the seed
+(1). What was measured ships; the other dictionary does not."""
 
 PAPER = Paper(
     name="sparse-autoencoder",
@@ -290,7 +290,6 @@ PAPER = Paper(
         EvaluateParams(text="prose"),
         FeaturesParams(),
     ),
-    second=on(SECOND, TrainParams()),
     ships=(
         *SMALL_FEATURES,
         *(FeatureParams(feature=n) for n in _FIRST),
