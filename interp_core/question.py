@@ -242,8 +242,12 @@ def obtain(model: LanguageModel | None, params: Any, *, fresh: bool = False) -> 
 
 
 def like(params: Any, asked: Any) -> Any:
-    """Return ``params`` asked of the same model, and through the same lens or dictionary, as ``asked``."""
-    shared = [n for n in ("model", "lens", "sae") if hasattr(params, n) and hasattr(asked, n)]
+    """Return ``params`` asked of the same model, lens or dictionary, and of the same facts, as ``asked``."""
+    shared = [
+        n
+        for n in ("model", "lens", "sae", "facts", "limit")
+        if hasattr(params, n) and hasattr(asked, n)
+    ]
     return dataclasses.replace(params, **{name: getattr(asked, name) for name in shared})
 
 

@@ -32,7 +32,7 @@ from interp_core.papers.causal_tracing.compute.subject import prompt_ids
 from interp_core.papers.causal_tracing.edit import Edit, EditParams
 from interp_core.papers.causal_tracing.scores import SWEPT, EditScores, ScoresParams
 from interp_core.papers.causal_tracing.trace import Params, Trace
-from interp_core.question import Paper, Question, on
+from interp_core.question import Paper, Question, like
 from interp_core.results import Figure
 
 __all__ = [
@@ -189,7 +189,8 @@ SCORES = Question(
     sentence=figures_scores.sentence,
 )
 
-_HEADLINE = (AverageParams(), ScoresParams())
+SECOND_AVERAGE = AverageParams(model=SECOND, limit=32)
+"""Fewer facts on the second model, whose every fact takes as long again."""
 
 PAPER = Paper(
     name="causal-tracing",
@@ -200,8 +201,8 @@ PAPER = Paper(
     questions=(TRACE, AVERAGE, EDIT, SCORES),
     method=_METHOD,
     presets=PRESETS,
-    headline=_HEADLINE,
-    second=on(SECOND, *_HEADLINE),
-    ships=(*SWEEP, *on(SECOND, *WINDOWS)),
+    headline=(AverageParams(), ScoresParams()),
+    second=(SECOND_AVERAGE,),
+    ships=(*SWEEP, *(like(each, SECOND_AVERAGE) for each in WINDOWS)),
 )
 run = PAPER.run
