@@ -19,15 +19,9 @@ BEGIN, END = "<!-- what was found: scripts/readme.py -->", "<!-- end of what was
 WIDTH = 140
 
 SHOWN = {
-    "logit-lens": ("input_discarded", "kl_monotone", "agreement_late"),
-    "tuned-lens": ("lower_prose", "detect_better"),
-    "causal-tracing": (
-        "total_effect",
-        "early_mlp_site",
-        "single_blocks",
-        "efficacy",
-        "neighbourhood",
-    ),
+    "logit-lens": ("input_discarded", "kl_monotone"),
+    "tuned-lens": ("lower_prose",),
+    "causal-tracing": ("early_mlp_site", "single_blocks", "efficacy"),
     "steering": ("behaviour_vector_formality_ab", "dose_formality", "random_floor_formality"),
     "induction-heads": ("induction_heads", "ablation_top", "phase_change_2"),
     "sparse-autoencoder": ("recovered", "over_neuron_one_layer"),
@@ -63,7 +57,7 @@ def section() -> str:
             rows.append(row(PAPERS[paper].title, named[f"{paper}/{each}"]))
     second = [claim.second for claim in every if claim.second is not None]
     said = (
-        f"Of what the six papers say, {counted([claim.first for claim in every])} on {first}; {counted(second)} on "
+        f"Of what the six papers say, {counted([claim.first for claim in every])} on {first}, small models trained here included; {counted(second)} on "
         f"{other}, where a part of them was measured. A claim holds where its whole 95% interval keeps within a bar, "
         "is not replicated where the whole interval lies beyond it, and is undecided where it reaches across; "
         "intervals are over what was drawn (prompts, facts, sequences, documents, pairs, runs). Models this small fail "

@@ -403,6 +403,7 @@ def test_a_result_reads_back_and_draws_its_curves(asked):
     assert {f.id for f in found.own_findings} == {
         "detect_told",
         "detect_better",
+        "detect_over_length",
         "detect_instruction",
     }
     for what in ("odds", "mass"):

@@ -264,9 +264,8 @@ def test_the_fact_is_recalled(fact):
     assert 20 <= fact.summary["crystallisation_layer"] < 30
 
 
-CHECKS = {"last_row", "attribution_sums"}
+CHECKS = {"last_row", "attribution_sums", "embedding_is_input"}
 HOLD = {
-    "embedding_is_input": True,
     "input_discarded": True,
     "rank_falls": None,
     "rank_middle": False,

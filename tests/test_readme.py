@@ -26,7 +26,7 @@ def test_the_readme_holds_what_was_measured():
 
 
 def test_a_number_that_was_edited_by_hand_is_put_right():
-    shown = named("causal-tracing/total_effect").first.shown
+    shown = named("causal-tracing/single_blocks").first.shown
     assert shown in TEXT
     assert readme.rendered(TEXT.replace(shown, "0.99 [0.98, 1]")) == TEXT
 
