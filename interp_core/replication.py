@@ -93,9 +93,9 @@ class Again:
         """Return the answer in a line."""
         before = self.before or self.claim.first
         if self.now is None:
-            return f"not measured  {self.claim.name}: {self.why}"
+            return f"not measured: {self.claim.name}: {self.why}"
         return (
-            f"{self.answer}  {self.claim.name}: {self.now.shown}, {self.now.verdict}; what ships says {before.shown}, "
+            f"{self.answer}: {self.claim.name}: {self.now.shown}, {self.now.verdict}; what ships says {before.shown}, "
             f"{before.verdict} (tolerance {before.tolerance:.2g})"
         )
 

