@@ -15,6 +15,7 @@ from interp_core.papers.causal_tracing.figures_parts import (
     UNITS,
     WIDTH,
     colour_of,
+    curves,
     effect_name,
     gained,
     map_kinds,
@@ -142,7 +143,7 @@ def severed(result: Trace) -> alt.LayerChart:
     more = (tip("probability", "probability of the answer"), tip("spread", "SD over noise samples"))
     axis = values_axis(effect_name(result.params), frame)
     return figure(
-        lines(frame, result.layers, dict(SEVERED.values()), axis, *more),
+        lines(frame, result.layers, curves(frame), axis, *more),
         f"Bringing back {_back(result)} at the last subject token, by layer",
         f"At “{shown(result.tokens[last])}” the residual stream is restored after each layer, or the MLPs around "
         "it; a severed part stays, at that token, as corrupted. Where severing lowers the curve, the effect "

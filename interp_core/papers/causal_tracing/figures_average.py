@@ -13,6 +13,7 @@ from interp_core.papers.causal_tracing.figures_parts import (
     SEVERED,
     WIDTH,
     colour_of,
+    curves,
     effect_name,
     gained,
     map_kinds,
@@ -102,7 +103,7 @@ def average_severed(average: Average) -> alt.LayerChart:
     frame = frame.assign(name=frame["kind"].map({k: name for k, (name, _) in SEVERED.items()}))
     axis = values_axis(effect_name(average.params, average=True), frame)
     return figure(
-        lines(frame, average.layers, dict(SEVERED.values()), axis, tip("n", "facts", "d")),
+        lines(frame, average.layers, curves(frame), axis, tip("n", "facts", "d")),
         "Average indirect effect at the last subject token, by layer",
         "A severed part stays, at that token, as corrupted. Bands: 95% intervals over facts, "
         f"{_over(average)}.",

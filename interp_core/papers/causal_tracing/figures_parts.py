@@ -25,6 +25,7 @@ SEVERED = {
     "sever_mlp": ("MLPs severed", theme.COMPONENTS["MLP"]),
     "sever_attn": ("attention severed", theme.COMPONENTS["attention"]),
 }
+"""What is restored at the last subject token alone: its curve's name and colour."""
 CLASSES = {
     "first_subject": "first subject token",
     "middle_subject": "middle subject tokens",
@@ -44,6 +45,11 @@ WIDTH, NAMES = 640, 240
 """Width of a figure of curves, and room for the names of a map's rows, in pixels."""
 AXIS, BARE = 70, 230
 """Room of a vertical axis with its title, and of a map without its names, in pixels."""
+
+
+def curves(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the names and colours of the curves of :data:`SEVERED` that a frame holds, in their order."""
+    return dict(SEVERED[kind] for kind in SEVERED if (frame["kind"] == kind).any())
 
 
 def effect_name(params: Traced, average: bool = False) -> str:
