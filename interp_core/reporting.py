@@ -90,7 +90,7 @@ def claims(name: str) -> Markdown:
         ]
         for each in sorted(replication.claims(PAPERS[name]), key=lambda each: each.first.check)
     )
-    return _html_table(head, rows, [False] * len(head), "lensbook-findings")
+    return _html_table(head, rows, [False] * len(head), "lensbook-claims")
 
 
 def _measured(finding: Finding | None) -> str:
