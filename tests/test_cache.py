@@ -199,8 +199,7 @@ def test_what_ships_is_found_under_its_name(paper):
     for params in paper.shipped:
         found = stored(params)
         assert found is not None and found.params == params
-        question = QUESTIONS[found.paper, found.question]
-        assert found.findings or not (question.claims or question.evidence)
+        assert found.findings or params not in (*paper.headline, *paper.second)
     files = sorted((SHIPPED / "results" / paper.name).iterdir())
     for file in files:
         identity = archive.unpack(io.BytesIO(file.read_bytes()))[0]["identity"]
