@@ -304,9 +304,9 @@ def test_a_lens_of_zeros_makes_no_claim_hold(llama):
 def test_one_layer_decides_a_claim_of_every_layer():
     documents = np.random.default_rng(0).normal(1, 0.1, (4, 20))
     gaps = estimates.means(documents)
-    assert every(claims.above_zero(gaps)) is True
-    assert every(claims.above_zero(estimates.means(documents - [[0], [0], [1], [0]]))) is None
-    assert every(claims.above_zero(estimates.means(documents - [[0], [0], [1], [2]]))) is False
+    assert every(claims.ABOVE.of_ends(gaps)) is True
+    assert every(claims.ABOVE.of_ends(estimates.means(documents - [[0], [0], [1], [0]]))) is None
+    assert every(claims.ABOVE.of_ends(estimates.means(documents - [[0], [0], [1], [2]]))) is False
 
 
 def test_a_translator_is_read_at_every_layer(llama):

@@ -21,7 +21,7 @@ _KINDS = {"value": "Likelier of the two", "top": "Likeliest next token"}
 """By which of two tokens, or of all, as columns of the scores."""
 _ENDS = {"value": "", "top": "top_"}
 """What stands before ``low`` and ``high`` in their columns."""
-_PANEL, _NAMES = 300, 110
+_PANEL, _NAMES = 296, 124
 """Width of one panel, and room of the names of scores, in pixels."""
 
 

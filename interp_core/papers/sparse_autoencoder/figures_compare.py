@@ -33,7 +33,7 @@ def correlations(result: Comparison) -> alt.Chart:
     some = result.correlation[:, result.often]
     return _beside_floor(
         some,
-        "largest correlation of activations with a latent of the other dictionary",
+        "largest correlation with a latent of the other",
         "with other text",
         "How well activations go along",
         f"The {some.shape[1]:,} latents that are active at {ENOUGH} or more of {result.positions:,} tokens. Other text: the other's "
