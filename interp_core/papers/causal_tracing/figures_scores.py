@@ -51,8 +51,8 @@ def scores(results: list[EditScores]) -> alt.ConcatChart | alt.HConcatChart:
     return figure(
         beside(panels, columns),
         f"Scores of single edits of layer {first.layer}, before and after",
-        "Efficacy, paraphrase: share of prompts where the new object is likelier than the old answer, or is the "
-        "likeliest token of all. Neighbourhood: share of other subjects' prompts where the old answer is.",
+        "Efficacy, paraphrase: prompts where the new object is likelier than the old answer, or likeliest of all.",
+        "Neighbourhood: prompts of other subjects where the old answer is.",
         f"Bars: 95% intervals, n = {len(first.prompts):,} edits.",
     )
 
