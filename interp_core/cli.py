@@ -180,7 +180,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         raise ParameterError("claim: accepted: one or several claims, or --all")
     asked = [replication.named(name) for name in options.claims]
     if options.all:
-        asked = [claim for paper in PAPERS.values() for claim in replication.claims(paper)]
+        asked = replication.every()
     answers = replication.again(asked, options.model)
     differs = False
     for _ in asked:
@@ -223,8 +223,7 @@ def _text(result: Result) -> str:
     lines = [f"{name}: {value!r}" for name, value in result.summary.items()]
     lines += ["", "findings:"]
     lines += [
-        f"  {f.verdict}  {f.claim}{' (a check)' if f.check else ''}: {f.shown} "
-        f"(n = {f.n} {f.of}; {f.decided_by or 'as claimed'})"
+        f"  {f.verdict}  {f.title}: {f.shown} (n = {f.n} {f.of}; {f.decided_by or 'as claimed'})"
         for f in result.findings
     ]
     provenance = result.provenance

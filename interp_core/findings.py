@@ -1,8 +1,8 @@
 """A paper's claims beside what was measured, and the one rule that decides them.
 
-A measure is held against a :class:`Bar`, chosen here or given by the paper. The claim *holds* where the whole 95% interval keeps within the bar, is
-*not replicated* where the whole interval lies beyond it, and is *undecided* where the interval reaches across. A
-measure that has no interval is decided by its value.
+A measure is held against a :class:`Bar`, chosen here or given by the paper. The claim *holds* where the whole 95%
+interval keeps within the bar, is *not replicated* where the whole interval lies beyond it, and is *undecided* where the
+interval reaches across. A measure that has no interval is decided by its value.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from interp_core.estimates import Estimate
 
-OURS, PAPERS = "ours", "the paper's"
+OURS, THEIRS = "ours", "the paper's"
 """Who set a bar."""
 VERDICTS = {
     True: ("\u2713", "holds"),
@@ -182,6 +182,11 @@ class Finding:
         return max(half, 0.05 * abs(self.ours), 1.0 if whole else 0.0)
 
     @property
+    def title(self) -> str:
+        """The claim, said to be a check where it is one."""
+        return f"{self.claim} (a check)" if self.check else self.claim
+
+    @property
     def verdict(self) -> str:
         """Its verdict with a mark, so that no colour has to tell it."""
         return " ".join(VERDICTS[self.holds])
@@ -197,7 +202,7 @@ class Finding:
         return f"{self.paper} ({self.place})" if self.place else self.paper
 
 
-def counted(items: Sequence[Any]) -> str:
+def counted(items: Sequence[Finding]) -> str:
     """Return how many claims hold, are not replicated and are undecided; checks are left out."""
     claims = [item for item in items if not item.check]
     parts = [

@@ -45,6 +45,11 @@ def claims(paper: Paper) -> Iterator[Replicated]:
                 yield Replicated(paper, result.params, finding, second)
 
 
+def every() -> list[Replicated]:
+    """Return the claims of all papers."""
+    return [claim for paper in PAPERS.values() for claim in claims(paper)]
+
+
 def findings(paper: Paper, *, second: bool) -> dict[str, Finding]:
     """Return what ships of a paper's claims, by id, on the default model or the second."""
     found: dict[str, Finding] = {}
@@ -66,10 +71,10 @@ def named(name: str) -> Replicated:
     Raises:
         ParameterError: When there is none, or more than one; the message lists them.
     """
-    every = [claim for paper in PAPERS.values() for claim in claims(paper)]
-    fitting = [claim for claim in every if name in (claim.name, claim.first.id)]
+    known = every()
+    fitting = [claim for claim in known if name in (claim.name, claim.first.id)]
     if len(fitting) != 1:
-        accepted = ", ".join(claim.name for claim in fitting or every)
+        accepted = ", ".join(claim.name for claim in fitting or known)
         raise ParameterError(f"claim: {quoted(name)} is not accepted; accepted: {accepted}")
     return fitting[0]
 

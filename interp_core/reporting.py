@@ -66,7 +66,7 @@ def findings(items: Iterable[Finding]) -> Markdown:
     head = ["Claim", "Measured as", "Paper", "Ours [95% interval]", "Verdict", "n"]
     rows = (
         [
-            _text(f"{f.claim} (a check)" if f.check else f.claim),
+            _text(f.title),
             _text(f.decided_by),
             _text(f.source),
             _text(f.shown),
@@ -83,7 +83,7 @@ def claims(name: str) -> Markdown:
     head = ["Claim", "Measured as", "Paper", *MODELS.values()]
     rows = (
         [
-            _text(f"{each.first.claim} (a check)" if each.first.check else each.first.claim),
+            _text(each.first.title),
             _text(each.first.measure),
             _text(each.first.source),
             *(_measured(finding) for finding in (each.first, each.second)),

@@ -12,7 +12,7 @@ from pathlib import Path
 from interp_core.findings import Finding, counted
 from interp_core.models.info import MODELS
 from interp_core.registry import PAPERS
-from interp_core.replication import Replicated, claims
+from interp_core.replication import Replicated, every
 
 FILE = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- what was found: scripts/readme.py -->", "<!-- end of what was found -->"
@@ -47,17 +47,17 @@ def section() -> str:
         ValueError: When a claim that it shows does not ship.
     """
     first, other = MODELS.values()
-    every = [claim for paper in PAPERS.values() for claim in claims(paper)]
-    named = {claim.name: claim for claim in every}
+    known = every()
+    named = {claim.name: claim for claim in known}
     rows = []
     for paper, ids in SHOWN.items():
         for each in ids:
             if f"{paper}/{each}" not in named:
                 raise ValueError(f"{paper}/{each} does not ship; there are: {', '.join(named)}")
             rows.append(row(PAPERS[paper].title, named[f"{paper}/{each}"]))
-    second = [claim.second for claim in every if claim.second is not None]
+    second = [claim.second for claim in known if claim.second is not None]
     said = (
-        f"Of what the six papers say, {counted([claim.first for claim in every])} on {first}, small models trained here included; {counted(second)} on "
+        f"Of what the six papers say, {counted([claim.first for claim in known])} on {first}, small models trained here included; {counted(second)} on "
         f"{other}, where a part of them was measured. A claim holds where its whole 95% interval keeps within a bar, "
         "is not replicated where the whole interval lies beyond it, and is undecided where it reaches across; "
         "intervals are over what was drawn (prompts, facts, sequences, documents, pairs, runs). Models this small fail "

@@ -153,7 +153,7 @@ def findings(items: list[Finding], other: str, beside: Mapping[str, Finding]) ->
             return
     table = pd.DataFrame(
         {
-            "Claim": [f"{item.claim} (a check)" if item.check else item.claim for item in items],
+            "Claim": [item.title for item in items],
             "Measured as": [item.decided_by for item in items],
             "Paper": [item.source for item in items],
             "Ours": [item.shown for item in items],

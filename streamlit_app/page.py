@@ -60,16 +60,20 @@ def header(paper: Paper) -> None:
             st.markdown(paper.method)
 
 
-@cache
-def _beside(paper: str, params: Any) -> tuple[str, dict[str, Finding]]:
+def _beside(paper: Paper, params: Any) -> tuple[str, dict[str, Finding]]:
     """Return the name of another model that claims were measured on, and what ships of them by id.
 
     Nothing where ``params`` ask for something else than what the claims are measured by.
     """
-    about, second = PAPERS[paper], getattr(params, "model", "") != SECOND
+    second = getattr(params, "model", "") != SECOND
     name = MODELS[SECOND if second else DEFAULT]
-    asked = {*about.headline, *about.second, about.questions[0].params()}
-    return name, replication.findings(about, second=second) if params in asked else {}
+    asked = (*paper.headline, *paper.second, paper.questions[0].params())
+    return name, _measured(paper.name, second) if params in asked else {}
+
+
+@cache
+def _measured(paper: str, second: bool) -> dict[str, Finding]:
+    return replication.findings(PAPERS[paper], second=second)
 
 
 def ending(paper: Paper, question: Question, result: Result, view: object) -> None:
@@ -79,7 +83,7 @@ def ending(paper: Paper, question: Question, result: Result, view: object) -> No
     missing = [each for name, each in question.evidence.items() if name not in result.evidence]
     if own or others or missing:
         st.markdown("### Findings")
-    beside = _beside(paper.name, result.params)
+    beside = _beside(paper, result.params)
     if own or others:
         figure.findings(own or others, *beside)
     if own and others:

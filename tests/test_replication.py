@@ -11,9 +11,9 @@ from interp_core import cli, replication
 from interp_core.findings import Finding
 from interp_core.params import ParameterError
 from interp_core.registry import PAPERS
-from interp_core.replication import Again, claims, findings, named
+from interp_core.replication import Again, findings, named
 
-EVERY = [claim for paper in PAPERS.values() for claim in claims(paper)]
+EVERY = replication.every()
 
 
 @pytest.mark.parametrize("paper", PAPERS.values(), ids=list(PAPERS))

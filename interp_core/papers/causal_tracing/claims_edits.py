@@ -8,6 +8,8 @@ from interp_core.estimates import Estimate, means, share
 from interp_core.findings import Bar, Finding, at_least, at_most
 from interp_core.papers.causal_tracing.scores import SWEPT, EditScores
 
+_LIKELIER, _MOST = at_least(0.8), at_least(0.5)
+
 
 def of_edits(e: EditScores) -> list[Finding]:
     """Return the claims on editing, on facts by which the edited block was not picked."""
@@ -23,30 +25,45 @@ def of_edits(e: EditScores) -> list[Finding]:
     ]
 
 
+def _share(
+    id: str,
+    claim: str,
+    paper: str,
+    hits: np.ndarray,
+    bar: Bar,
+    of: str,
+    measure: str,
+    place: str = "",
+) -> Finding:
+    """Return a claim on a share of prompts; ``hits`` [fact] is each fact's own."""
+    made = share(hits, "facts")
+    return Finding.measured(
+        id, claim, paper, made, "share", bar=bar, criterion=of, measure=measure, place=place
+    )
+
+
 def _prefers(after: np.ndarray, of: str) -> list[Finding]:
     """Return CounterFact's scores, which compare two probabilities; ``after`` is [fact, role]."""
     return [
-        Finding.measured(
+        _share(
             "efficacy",
             "The target object becomes likelier than the old answer",
             "100% (GPT-2 XL, CounterFact)",
-            share(after[:, 0], "facts"),
-            "share",
-            bar=at_least(0.8),
-            criterion=of,
-            measure="share of edits after which P(new object) > P(old answer)",
-            place="table 4",
+            after[:, 0],
+            _LIKELIER,
+            of,
+            "share of edits after which P(new object) > P(old answer)",
+            "table 4",
         ),
-        Finding.measured(
+        _share(
             "paraphrase",
             "In paraphrases, too, the target object becomes likelier than the old answer",
             "96.4% (GPT-2 XL, CounterFact)",
-            share(after[:, 1], "facts"),
-            "share",
-            bar=at_least(0.8),
-            criterion=of,
-            measure="share of a fact's paraphrases where P(new object) > P(old answer), mean over facts",
-            place="table 4",
+            after[:, 1],
+            _LIKELIER,
+            of,
+            "share of a fact's paraphrases where P(new object) > P(old answer), mean over facts",
+            "table 4",
         ),
     ]
 
@@ -54,26 +71,23 @@ def _prefers(after: np.ndarray, of: str) -> list[Finding]:
 def _says(after: np.ndarray, of: str) -> list[Finding]:
     """Return what the edited model says; ``after`` is [fact, role]."""
     return [
-        Finding.measured(
+        _share(
             "efficacy_top",
             "After most edits the model's next token is that of the target object",
             "not given",
-            share(after[:, 0], "facts"),
-            "share",
-            bar=at_least(0.5),
-            criterion=of,
-            measure="share of edits after which the likeliest next token is the new object's first",
+            after[:, 0],
+            _MOST,
+            of,
+            "share of edits after which the likeliest next token is the new object's first",
         ),
-        Finding.measured(
+        _share(
             "paraphrase_top",
             "In most paraphrases, too, the model's next token is that of the target object",
             "not given",
-            share(after[:, 1], "facts"),
-            "share",
-            bar=at_least(0.5),
-            criterion=of,
-            measure="share of a fact's paraphrases where the likeliest next token is the new object's "
-            "first, mean over facts",
+            after[:, 1],
+            _MOST,
+            of,
+            "share of a fact's paraphrases where the likeliest next token is the new object's first, mean over facts",
         ),
     ]
 

@@ -8,11 +8,10 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator
 
 from interp_core.papers.induction_heads.dynamics import Change, change, first
-from interp_core.papers.induction_heads.toys import TOYS, Toy
-from interp_core.papers.induction_heads.training import Training, in_order
+from interp_core.papers.induction_heads.toys import Toy
+from interp_core.papers.induction_heads.training import Trained, Training
 from interp_core.params import param, parameters
 from interp_core.results import Provenance, Result
 
@@ -21,17 +20,9 @@ SCORE = 0.2
 
 
 @parameters
-class SeedsParams:
-    """Small attention-only models, each trained from several seeds."""
+class SeedsParams(Trained):
+    """The same models, each trained from several seeds."""
 
-    base: ClassVar[str]
-
-    toys: Annotated[tuple[Toy, ...], AfterValidator(in_order)] = param(
-        tuple(TOYS), "Models", "attention-only models, by their layers", names=TOYS
-    )
-    steps: int = param(
-        1500, "Training steps", "of 64 sequences", slider=(100, 4000, 100), ge=50, le=20_000
-    )
     runs: int = param(
         5, "Runs", "of every model, each from a seed of its own", slider=(2, 10), ge=2, le=10
     )

@@ -41,25 +41,30 @@ def blank(*leading: int) -> dict[str, np.ndarray]:
     }
 
 
-def in_order(items: tuple[Toy, ...]) -> tuple[Toy, ...]:
-    """Return the models in the order of ``TOYS``; at least one must be there."""
+def _in_order(items: tuple[Toy, ...]) -> tuple[Toy, ...]:
     if not items:
         raise ValueError(f"accepted: at least one of {', '.join(TOYS)}")
     return tuple(toy for toy in TOYS if toy in items)
 
 
 @parameters
-class TrainingParams:
+class Trained:
     """Small attention-only models, trained from scratch: no model of the reader's is read."""
 
     base: ClassVar[str]
 
-    toys: Annotated[tuple[Toy, ...], AfterValidator(in_order)] = param(
+    toys: Annotated[tuple[Toy, ...], AfterValidator(_in_order)] = param(
         tuple(TOYS), "Models", "attention-only models, by their layers", names=TOYS
     )
     steps: int = param(
         1500, "Training steps", "of 64 sequences", slider=(100, 4000, 100), ge=50, le=20_000
     )
+
+
+@parameters
+class TrainingParams(Trained):
+    """Models that are trained from one seed."""
+
     seed: int = param(1, "Seed", "of weights and sequences", fold=True, ge=0, lt=2**32)
     resume: bool = param(
         True, "Resume", "from a checkpoint in the cache", identity=False, control=False

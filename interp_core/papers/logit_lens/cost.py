@@ -14,11 +14,6 @@ def seconds(params: Params) -> float:
     return _TOKEN * len(params.prompt) / 4.5
 
 
-def averages(params: PromptsParams) -> float:
-    """Return about how long it takes to read all of a text on the default model and two cores."""
-    return 120.0
-
-
 def of_text(params: PromptsParams) -> str:
     """Return what ordinary text takes; nothing for the prompts, which are read on the way."""
     return "" if params.text == PROMPTS else "about two minutes on the default model and two cores"

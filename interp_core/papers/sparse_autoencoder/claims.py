@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from interp_core.estimates import Estimate, Resample, means, share
-from interp_core.findings import PAPERS, Finding, at_least, at_most, every
+from interp_core.findings import THEIRS, Finding, at_least, at_most, every
 from interp_core.models.bundled import ONE_LAYER
 from interp_core.papers.sparse_autoencoder.comparison import NEAR, Comparison
 from interp_core.papers.sparse_autoencoder.evaluation import Evaluation
@@ -15,7 +15,7 @@ from interp_core.papers.sparse_autoencoder.features import ENOUGH, Features
 from interp_core.papers.sparse_autoencoder.params import OnText
 from interp_core.papers.sparse_autoencoder.training import Training
 
-SPARSE, RECOVERED, MEAN = at_most(20.0, PAPERS), at_least(0.75), at_least(0.5)
+SPARSE, RECOVERED, MEAN = at_most(20.0, THEIRS), at_least(0.75), at_least(0.5)
 """Active latents a token (the paper aims at fewer than 10 to 20); shares of the loss, of which the first
 bar is near the paper's 79%."""
 DEAD, DECADES, RECURS, SPLITS = at_most(0.1), at_least(3.0), at_least(0.5), at_least(0.5)

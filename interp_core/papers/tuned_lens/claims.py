@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from interp_core.estimates import Estimate, jackknife, picked, ratios
-from interp_core.findings import PAPERS, Bar, Finding, at_least, at_most, every
+from interp_core.findings import THEIRS, Bar, Finding, at_least, at_most, every
 from interp_core.papers.tuned_lens.evaluation import BIAS_ONLY, LOGIT, TUNED, Evaluation
 from interp_core.papers.tuned_lens.transfer import Transfer
 
@@ -69,7 +69,7 @@ def _lower(result: Evaluation) -> Finding:
         f"of {len(rows)} layers",
         holds=every(below),
         measure="layers at which KL through the logit lens less that through the tuned lens is above 0",
-        criterion=f"at every layer, {at_least(0, PAPERS).words('nats')}",
+        criterion=f"at every layer, {at_least(0, THEIRS).words('nats')}",
         place="section 3",
     )
 

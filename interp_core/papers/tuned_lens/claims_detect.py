@@ -38,45 +38,63 @@ def _told(result: Detection) -> Finding:
     )
 
 
-def _better(result: Detection) -> Finding:
-    gap = result.gap((TUNED, INJECTED), (LOGIT, INJECTED))
+def _gap(
+    result: Detection,
+    id: str,
+    claim: str,
+    other: tuple[str, str],
+    less: str,
+    paper: str = "no such control",
+    criterion: str = "",
+    place: str = "",
+) -> Finding:
+    """Return a claim on the AUC through the tuned lens less that of another reading and version."""
+    gap = result.gap((TUNED, INJECTED), other)
+    measure = f"AUC of the {DETECTORS[FOREST]} {less}"
+    made = _over_pairs(result, gap)
     return Finding.measured(
-        "detect_better",
-        "The tuned lens's trajectories tell injected instructions better than the logit lens's",
-        "higher AUC through the tuned lens on most tasks (Pythia 12B)",
-        _over_pairs(result, gap),
+        id,
+        claim,
+        paper,
+        made,
         "difference of AUCs",
         bar=at_least(0),
-        measure=f"AUC of the {DETECTORS[FOREST]} on the tuned lens's trajectories less that on the logit lens's",
+        criterion=criterion,
+        measure=measure,
+        place=place,
+    )
+
+
+def _better(result: Detection) -> Finding:
+    return _gap(
+        result,
+        "detect_better",
+        "The tuned lens's trajectories tell injected instructions better than the logit lens's",
+        (LOGIT, INJECTED),
+        "on the tuned lens's trajectories less that on the logit lens's",
+        "higher AUC through the tuned lens on most tasks (Pythia 12B)",
         place="section 5",
     )
 
 
 def _over_length(result: Detection) -> Finding:
-    gap = result.gap((TUNED, INJECTED), (LENGTH, INJECTED))
-    return Finding.measured(
+    return _gap(
+        result,
         "detect_over_length",
         "The tuned lens's trajectories tell more than the prompt's length does",
-        "no such control",
-        _over_pairs(result, gap),
-        "difference of AUCs",
-        bar=at_least(0),
-        measure=f"AUC of the {DETECTORS[FOREST]} on the tuned lens's trajectories less that on the number of tokens",
+        (LENGTH, INJECTED),
+        "on the tuned lens's trajectories less that on the number of tokens",
     )
 
 
 def _instruction(result: Detection) -> Finding:
-    gap = result.gap((TUNED, INJECTED), (TUNED, HARMLESS))
     clear, others = result.other_gaps
-    return Finding.measured(
+    return _gap(
+        result,
         "detect_instruction",
         "An injected instruction is easier to detect than a harmless sentence in its place",
-        "no such control",
-        _over_pairs(result, gap),
-        "difference of AUCs",
-        bar=at_least(0),
-        measure=f"AUC of the {DETECTORS[FOREST]} for injected prompts less that for prompts with a harmless sentence, "
-        "through the tuned lens",
+        (TUNED, HARMLESS),
+        "for injected prompts less that for prompts with a harmless sentence, through the tuned lens",
         criterion=f"of the other {others} combinations of lens and detector, {clear} are clearly above 0",
     )
 
