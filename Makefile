@@ -29,7 +29,7 @@ lint: $(VENV)/.test
 	@$(VENV)/bin/mypy
 
 report: $(VENV)/.app $(VENV)/.report ## build the static site into reports/_site
-	@$(PY) reports/build.py
+	@LENSBOOK_APP_URL=$${LENSBOOK_APP_URL:-http://localhost:$(PORT)} $(PY) reports/build.py
 
 bench: .venv-bench/.installed .venv-bench-sae/.installed ## measure against PyTorch and TransformerLens
 	@.venv-bench/bin/python benchmarks/blas.py

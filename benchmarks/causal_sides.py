@@ -39,7 +39,7 @@ class Lensbook(sides.Lensbook):
         )
         if case["kind"] == "inputs":
             given = on_compute_thread(trace.inputs)(self._model, params)
-            std = on_compute_thread(trace.embedding_std)(self._model, "shipped")
+            std = on_compute_thread(trace.subject_std)(self._model, "shipped")
             subject = given.located.subject
             return {
                 "ids": np.array(given.tokens),

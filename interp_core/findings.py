@@ -205,9 +205,13 @@ class Finding:
 def counted(items: Sequence[Finding]) -> str:
     """Return how many claims hold, are not replicated and are undecided; checks are left out."""
     claims = [item for item in items if not item.check]
-    parts = [
-        f"{sum(item.holds is verdict for item in claims)} {words}"
-        for verdict, words in ((True, "hold"), (False, "are not replicated"), (None, "undecided"))
-        if verdict or any(item.holds is verdict for item in claims)
+    words = (
+        (True, "holds", "hold"),
+        (False, "is not replicated", "are not replicated"),
+        (None, "is undecided", "are undecided"),
+    )
+    counts = [
+        (sum(item.holds is verdict for item in claims), verdict, said) for verdict, *said in words
     ]
+    parts = [f"{n} {said[n != 1]}" for n, verdict, said in counts if verdict or n]
     return f"of {len(claims)} claims {', '.join(parts)}"

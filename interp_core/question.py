@@ -103,6 +103,8 @@ class Paper:
     questions: tuple[Question, ...]
     method: str = ""
     """The method in a few lines of Markdown, and where ours departs from it."""
+    level: str = ""
+    """How much it asks of its reader."""
     presets: Mapping[str, Any] = field(default_factory=dict)
     """Ready-made parameters, whose results ship."""
     headline: tuple[Any, ...] = ()

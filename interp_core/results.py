@@ -154,11 +154,16 @@ class Result(ABC):
     def own_charts(self, **view: Any) -> dict[str, alt.TopLevelMixin]:
         """Return the result's own charts, drawn for the fields of a view that each of them reads."""
         drawn = {
-            figure.name: figure.draw(self, **{n: view[n] for n in figure.reads if n in view})
-            for figure in self.figures
-            if figure.when(self)
+            figure.name: self._drawn(figure, view) for figure in self.figures if figure.when(self)
         }
         return {name: chart for name, chart in drawn.items() if not isinstance(chart, pd.DataFrame)}
+
+    def chart(self, name: str, **view: Any) -> alt.TopLevelMixin:
+        """Return one of the result's own charts, drawn for the fields of a view that it reads."""
+        return self._drawn(next(each for each in self.figures if each.name == name), view)
+
+    def _drawn(self, figure: Figure, view: Mapping[str, Any]) -> Any:
+        return figure.draw(self, **{name: view[name] for name in figure.reads if name in view})
 
     def _with_evidence(self, read: Callable[[Result], dict[str, T]]) -> dict[str, T]:
         found = dict(read(self))

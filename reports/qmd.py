@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,45 +44,64 @@ class Block:
 
 
 class Session:
-    """One Python kernel that runs a page's cells in order, in the page's own folder as Quarto does."""
+    """One Python kernel, started when it is needed, that runs the cells of one page after another.
 
-    def __init__(self, page: Path) -> None:
-        self.page = page
-        self.notebook = nbformat.v4.new_notebook()
-        resources = {"metadata": {"path": str(page.parent)}}
-        self.client = NotebookClient(
-            self.notebook, timeout=600, kernel_name="python3", resources=resources
-        )
-        # At its usual level each kernel warns that it talks over the loopback interface unencrypted.
-        self.client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
+    Each page begins with no names, in its own folder, as in Quarto; what is imported stays imported.
+    """
+
+    def __init__(self) -> None:
+        self.page, self._fresh = Path(), True
+        self._notebook = nbformat.v4.new_notebook()
+        self._client: NotebookClient | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def turn_to(self, page: Path) -> None:
+        """Go on with another page."""
+        self.page, self._fresh = page, True
 
     def run(self, source: str, name: str) -> list[Any]:
         """Run one cell and return its outputs; a cell that raises stops the page."""
-        cell = nbformat.v4.new_code_cell(source)
-        self.notebook.cells.append(cell)
+        if self._client is None:
+            self._client = NotebookClient(self._notebook, timeout=600, kernel_name="python3")
+            # At its usual level each kernel warns that it talks over the loopback interface unencrypted.
+            self._client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
+            self._open.enter_context(self._client.setup_kernel())
+        if self._fresh:
+            self._fresh = False
+            self._execute(f"%reset -f\n%cd -q {self.page.parent}")
         try:
-            self.client.execute_cell(cell, len(self.notebook.cells) - 1)
+            return self._execute(source)
         except CellExecutionError as error:
             raise PageError(
                 f"{self.page}: {name} failed\n{ANSI.sub('', str(error)).strip()}"
             ) from None
+
+    def _execute(self, source: str) -> list[Any]:
+        assert self._client is not None
+        cell = nbformat.v4.new_code_cell(source)
+        self._notebook.cells.append(cell)
+        self._client.execute_cell(cell, len(self._notebook.cells) - 1)
         return cell.outputs
 
 
-def execute(page: Path, defaults: Mapping[str, Any]) -> str:
+def execute(page: Path, defaults: Mapping[str, Any], session: Session) -> str:
     """The page as Markdown with its front matter, every cell replaced by what it printed or displayed.
 
     `defaults` are cell options that hold where neither the page nor the cell says otherwise.
     """
-    text = _with_includes(page)
+    text = source(page)
     front = FRONT_MATTER.match(text)
     header = front.group(0) if front else ""
     meta = (yaml.safe_load(front.group(1)) if front else None) or {}
     options = {**defaults, **meta.get("execute", {})}
-    blocks = list(split(text[len(header) :]))
-    session = Session(page)
-    with session.client.setup_kernel() if any(map(_runs, blocks)) else nullcontext():
-        return header + "\n" + "".join(_executed(blocks, options, session))
+    session.turn_to(page)
+    return header + "\n" + "".join(_executed(split(text[len(header) :]), options, session))
 
 
 def split(text: str) -> Iterator[Block]:
@@ -98,18 +117,13 @@ def split(text: str) -> Iterator[Block]:
     yield Block("markdown", text[start:])
 
 
-def _runs(block: Block) -> bool:
-    return block.kind == "code" or (
-        block.kind == "markdown" and INLINE.search(block.text) is not None
-    )
-
-
-def _with_includes(path: Path) -> str:
+def source(path: Path) -> str:
+    """The text of a page, with what it includes."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise PageError(f"{path} is included but does not exist") from None
-    return INCLUDE.sub(lambda match: _with_includes(path.parent / match.group(1)), text)
+    return INCLUDE.sub(lambda match: source(path.parent / match.group(1)), text)
 
 
 def _cell(body: str) -> Block:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -43,6 +44,15 @@ def draw(paper: Paper, question: Question, result: Result, view: Any) -> None:
             )
     with st.expander("Python", icon=":material/code:"):
         st.code(exports.snippet(result), language="python")
+    st.caption(_in_print(paper))
+
+
+def _in_print(paper: Paper) -> str:
+    """Return where the paper's page of the report is."""
+    page, site = f"papers/{paper.stem}.html", os.environ.get("LENSBOOK_REPORT_URL", "")
+    if site.startswith(("http://", "https://")):
+        return f"[The report's page of this paper]({site.rstrip('/')}/{page})"
+    return f"In print: `make report` writes `reports/_site/{page}`."
 
 
 def _made(

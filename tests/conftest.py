@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -33,11 +36,34 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("browser") is None)
     for item in items:
         browser = item.get_closest_marker("browser") is not None
-        item.add_marker(pytest.mark.xdist_group("browser" if browser else item.path.name))
+        group = "reports" if "site" in getattr(item, "fixturenames", ()) else item.path.name
+        item.add_marker(pytest.mark.xdist_group("browser" if browser else group))
 
 
 REFERENCE = Path(__file__).parent / "reference"
 CHECKPOINTS = sorted(path.parent.name for path in REFERENCE.glob("*/config.json"))
+
+
+REPORTS = Path(__file__).parents[1] / "reports"
+APP = "https://app.example"
+QUARTO = shutil.which(os.environ.get("LENSBOOK_QUARTO") or "quarto")
+
+
+def build(*arguments: str, reports: Path = REPORTS) -> subprocess.CompletedProcess[str]:
+    """Build the report, with links to an app that is somewhere."""
+    command = [sys.executable, str(reports / "build.py"), *arguments]
+    environment = {**os.environ, "LENSBOOK_APP_URL": APP + "/"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="session", params=["preview", *(["quarto"] if QUARTO else [])])
+def site(request, tmp_path_factory) -> Path:
+    """The report, built once by each renderer that is there; the folder has its name."""
+    target = tmp_path_factory.mktemp("report") / request.param
+    done = build(*(["--preview"] if request.param == "preview" else []), "--output", str(target))
+    assert done.returncode == 0, done.stderr
+    assert "MB" in done.stdout.splitlines()[-1]
+    return target
 
 
 @pytest.fixture(scope="session")

@@ -56,15 +56,26 @@ def putting(value: mx.array, position: int):
 class Naive:
     """One full forward of all positions per cell, by edits of the stream."""
 
-    def __init__(self, model, clean, corrupt):
+    def __init__(self, model, clean, corrupt, after: int = -1):
         self.stream, self.corrupt = model.stream, corrupt
+        self.noise, self.after = None, Site("resid_post", after)
+        if after >= 0:
+            self.noise = corrupt - clean
+            self.corrupt = mx.broadcast_to(clean, corrupt.shape)
         self.depth, self.n_heads = model.info.n_layers, model.info.n_heads
         parts = ("resid_post", "mlp_out", "attn_out", "z")
         keep = [Site(part, layer) for part in parts for layer in range(self.depth)]
         self.clean_run = model.stream.run(resid=clean, keep=keep)
-        self.corrupt_run = model.stream.run(resid=corrupt, keep=keep)
+        self.corrupt_run = model.stream.run(resid=self.corrupt, keep=keep, edits=self.noisy({}))
+
+    def noisy(self, edits):
+        if self.noise is None:
+            return edits
+        then = edits.get(self.after, lambda x: x)
+        return {**edits, self.after: lambda x: then(x + self.noise)}
 
     def forward(self, edits) -> np.ndarray:
+        edits = self.noisy(edits)
         return np.array(self.stream.run(resid=self.corrupt, edits=edits).resid)
 
     def cell(self, kind: str, layer: int, position: int, window: int = 3) -> np.ndarray:
@@ -92,12 +103,14 @@ class Naive:
 
 
 @on_compute_thread
-def sweep_gaps(model, first: int, reads: int, layers: list[int]) -> dict[str, tuple[float, float]]:
+def sweep_gaps(
+    model, first: int, reads: int, layers: list[int], after: int = -1
+) -> dict[str, tuple[float, float]]:
     """Return by kind the gap to one forward per cell, and to forwards of the wrong cell."""
     clean, corrupt = embeddings(model, first)
-    runs = sweep.run_both(model.stream, clean, corrupt, reads)
+    runs = sweep.run_both(model.stream, clean, corrupt - clean, reads, after)
     assert runs.first == first
-    naive, depth, gaps = Naive(model, clean, corrupt), model.info.n_layers, {}
+    naive, depth, gaps = Naive(model, clean, corrupt, after), model.info.n_layers, {}
     for kind in KINDS:
         right, wrong = [], []
         for position in (first, first + 2, LENGTH - reads - 1, LENGTH - reads):
@@ -132,6 +145,16 @@ def test_the_sweep_is_one_forward_per_cell(tiny, name):
 
 
 @every_model
+def test_noise_may_come_after_a_block(tiny, name):
+    model = tiny(name)
+    layers = list(range(model.info.n_layers))
+    gaps = sweep_gaps(model, first=4, reads=1, layers=layers, after=0)
+    assert max(right for right, _ in gaps.values()) < TOLERANCE
+    # In models of two blocks a window takes all that is behind the noise, whatever its centre.
+    assert max(wrong for _, wrong in gaps.values()) > BROKEN
+
+
+@every_model
 def test_the_sweep_in_groups_with_two_reads_and_a_stride(tiny, name, monkeypatch):
     model = tiny(name)
     monkeypatch.setattr(sweep, "_TOKENS", 30)
@@ -163,7 +186,7 @@ def test_a_sweep_without_the_prefix_s_keys_departs(tiny, monkeypatch):
 def clean_gaps(model, sigma: float) -> list[float]:
     """Restore in runs corrupted by ``sigma``; compare with the clean run."""
     clean, corrupt = embeddings(model, 3, sigma)
-    runs = sweep.run_both(model.stream, clean, corrupt, 1)
+    runs = sweep.run_both(model.stream, clean, corrupt - clean, 1)
     layers = list(range(model.info.n_layers))
     cells = [sweep.column(runs, kind, 4, layers, 1) for kind in KINDS]
     cells.append(sweep.heads(runs, layers, model.info.n_heads))
@@ -201,7 +224,7 @@ def test_restoring_every_position_gives_the_clean_output(tiny, name):
 @on_compute_thread
 def last_cells(model) -> tuple[mx.array, ...]:
     clean, corrupt = embeddings(model, 3)
-    runs = sweep.run_both(model.stream, clean, corrupt, 1)
+    runs = sweep.run_both(model.stream, clean, corrupt - clean, 1)
     layers = list(range(model.info.n_layers))
     last = sweep.column(runs, "resid_post", LENGTH - 1, layers, 1)
     before = sweep.column(runs, "resid_post", LENGTH - 2, layers, 1)
@@ -221,7 +244,7 @@ def test_the_last_cell_is_the_clean_output_exactly(tiny, name):
 def windowed(model, position: int, window: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return a column of mlp_out, and edits of the single layers."""
     clean, corrupt = embeddings(model, 3)
-    runs = sweep.run_both(model.stream, clean, corrupt, 1)
+    runs = sweep.run_both(model.stream, clean, corrupt - clean, 1)
     layers = list(range(model.info.n_layers))
     found = sweep.column(runs, "mlp_out", position, layers, window)
     naive = Naive(model, clean, corrupt)
@@ -241,7 +264,7 @@ def test_a_window_of_one_is_the_layer_alone(tiny):
 @on_compute_thread
 def before_and_at(model) -> list[float]:
     clean, corrupt = embeddings(model, 10)  # a window's reach from the end
-    runs = sweep.run_both(model.stream, clean, corrupt, 1)
+    runs = sweep.run_both(model.stream, clean, corrupt - clean, 1)
     layers = list(range(model.info.n_layers))
     return [
         max(
@@ -292,6 +315,10 @@ def embed(model, ids, positions: bool = True) -> np.ndarray:
     )
 
 
+def corrupted(model, given) -> np.ndarray:
+    return embed(model, given.tokens) + given.noise
+
+
 @on_compute_thread
 def log_probs(model, resid: np.ndarray) -> np.ndarray:
     """Return log-probabilities [row, pos, token] of embeddings, by one full forward each."""
@@ -333,7 +360,7 @@ def test_a_trace_is_one_forward_per_cell(tiny, name):
 
     @on_compute_thread
     def cell(kind, layer, position):
-        resid = Naive(model, clean, mx.array(given.corrupt)).cell(kind, layer, position, 2)
+        resid = Naive(model, clean, clean + mx.array(given.noise)).cell(kind, layer, position, 2)
         logits = np.array(model.stream.unembed(mx.array(resid[:, -1]))).astype(float)
         return np.exp(logits[:, answer]) / np.exp(logits).sum(-1)
 
@@ -345,7 +372,7 @@ def test_a_trace_is_one_forward_per_cell(tiny, name):
     assert gap(shifted, expected) > BROKEN
     own = np.exp(log_probs(model, np.array(clean))[0, -1, answer])
     assert result.clean_probability == pytest.approx(own, rel=1e-4)
-    corrupt = np.exp(log_probs(model, given.corrupt)[:, -1, answer])
+    corrupt = np.exp(log_probs(model, corrupted(model, given))[:, -1, answer])
     np.testing.assert_allclose(result.corrupt_probability, corrupt, rtol=1e-4)
 
 
@@ -360,7 +387,7 @@ def test_metrics(tiny):
     assert np.nanmin(kl.score) >= 0 and (kl.corrupt_score > 1e-3).all()
     given = inputs(model, answer="o")
     clean = log_probs(model, embed(model, given.tokens)[None])[0, -1]
-    corrupt = log_probs(model, given.corrupt)[:, -1]
+    corrupt = log_probs(model, corrupted(model, given))[:, -1]
     by_hand = (np.exp(clean) * (clean - corrupt)).sum(-1)
     np.testing.assert_allclose(kl.corrupt_score, by_hand, atol=TOLERANCE)
     assert gap(kl.corrupt_score, (np.exp(corrupt) * (corrupt - clean)).sum(-1)) > BROKEN
@@ -379,7 +406,7 @@ def test_a_joint_probability_is_of_all_the_answer_s_tokens(tiny):
     given = inputs(model, answer="o", metric="joint_probability")
     assert len(given.answer) == 2 and joint.answer == " o" and given.reads == 2
     assert given.tokens[:-1] == given.located.ids and given.tokens[-1] == given.answer[0]
-    rows = np.concatenate([embed(model, given.tokens)[None], given.corrupt])
+    rows = np.stack([embed(model, given.tokens), *corrupted(model, given)])
     found = log_probs(model, rows)
     expected = np.exp(found[:, -2, given.answer[0]] + found[:, -1, given.answer[1]])
     np.testing.assert_allclose(joint.clean_score, expected[0], rtol=1e-3)

@@ -45,6 +45,12 @@ def width(text: str, size: float, weight: int = 400) -> float:
     return sum(_advance(char, weight) for char in text) * size / _EM
 
 
+def _at_most(text: str, size: float, weight: int) -> float:
+    """Return the width of a text where a browser gives each character whole pixels, as hinting does."""
+    advances = (_advance(char, weight) * size / _EM for char in text)
+    return sum(max(advance, round(advance)) for advance in advances)
+
+
 @cache
 def _advance(char: str, weight: int) -> float:
     if category(char) in ("Mn", "Me", "Cf"):
@@ -76,7 +82,7 @@ def wrapped(text: str, room: float, size: float, weight: int = 400) -> list[str]
     lines = [first]
     for word in words:
         longer = f"{lines[-1]} {word}"
-        if width(longer, size, weight) <= room:
+        if _at_most(longer, size, weight) <= room:
             lines[-1] = longer
         else:
             lines.append(word)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +15,9 @@ from interp_core.plot import font, theme
 from interp_core.plot.titles import layered
 from interp_core.plot.tokens import formed, shown
 
-_LINE, _HEAD, _SPACE = 22, 30, 12
-"""Height of a line and of what stands above a text, room after it, in pixels."""
+_LINE, _HEAD, _SPACE, _LEAST = 22, 30, 12, 5
+"""Height of a line and of what stands above a text, room after it, least width of a token, in pixels."""
+_PART = re.compile(r"(.)\((\d)/\d\)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,10 @@ def passages(
     rows: list[dict[str, Any]] = []
     heads, y = [], 0.0
     for each in texts:
-        if each.heading:
-            heads.append({"y": y + _HEAD / 2, "name": each.heading})
-            y += _HEAD
+        for heading in font.wrapped(each.heading, width, theme.LABEL, 600) if each.heading else ():
+            heads.append({"y": y + _HEAD / 2, "name": heading})
+            y += _LINE
+        y += _HEAD - _LINE if each.heading else 0
         placed, y = _placed(each, width, y)
         rows += placed
         y += _SPACE
@@ -93,7 +96,9 @@ def _placed(each: Passage, width: float, y: float) -> tuple[list[dict[str, Any]]
     rows, x = [], 0.0
     for i, text in enumerate(formed(tuple(each.tokens))):
         visible = text if text.strip() and "\n" not in text else shown(text)
-        size = font.width(visible, theme.LABEL) + 2
+        if part := _PART.fullmatch(visible):  # of a character of several tokens: the first shows it
+            visible = part[1] if part[2] == "1" else ""
+        size = max(font.width(visible, theme.LABEL) + 2, _LEAST)
         if x and x + size > width:
             x, y = 0.0, y + _LINE
         value = float(each.values[i]) if np.isfinite(each.values[i]) else None

@@ -36,6 +36,7 @@ from interp_core.question import Paper, Question, like
 from interp_core.results import Figure
 
 __all__ = [
+    "AFTER_FIRST",
     "PAPER",
     "PRESETS",
     "SWEEP",
@@ -80,7 +81,9 @@ PRESETS = {
         prompt="Of the three states of matter, oxygen at room temperature is a", subject="oxygen"
     ),
     "A state": Params(
-        prompt="San Diego is a large city in the American state of", subject="San Diego"
+        prompt="San Diego is a large city in the American state of",
+        subject="San Diego",
+        samples=10,
     ),
     "Another subject": Params(
         subject="South Africa",
@@ -101,6 +104,11 @@ SWEEP = (
 
 WINDOWS = tuple(AverageParams(window=window, kinds=("mlp_subject",)) for window in (1, 3, 5))
 """MLPs over fewer blocks at a time: what of the early site is the window's."""
+
+AFTER_FIRST = tuple(
+    AverageParams(noise_after=0, window=window, kinds=("mlp_subject",)) for window in (1, 10)
+)
+"""MLPs restored where the noise is added after the first block, which has then read the subject as it is."""
 
 EXAMPLES = {
     fact.prompt: {"prompt": fact.prompt, "subject": fact.subject} for fact in facts.load("shipped")
@@ -200,9 +208,14 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2202.05262",
     questions=(TRACE, AVERAGE, EDIT, SCORES),
     method=_METHOD,
+    level="intermediate",
     presets=PRESETS,
     headline=(AverageParams(), ScoresParams()),
     second=(SECOND_AVERAGE,),
-    ships=(*SWEEP, *(like(each, SECOND_AVERAGE) for each in WINDOWS)),
+    ships=(
+        *SWEEP,
+        *AFTER_FIRST,
+        *(like(each, SECOND_AVERAGE) for each in (*WINDOWS, *AFTER_FIRST)),
+    ),
 )
 run = PAPER.run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import pandas as pd
 
@@ -112,22 +114,30 @@ def average_severed(average: Average) -> alt.LayerChart:
     )
 
 
-def windows(average: Average) -> alt.LayerChart:
-    """Return the MLPs' effect at the last subject token by layer, a line for each window."""
+def windows(average: Average, of: Mapping[int, Average] | None = None) -> alt.LayerChart:
+    """Return the MLPs' effect at the last subject token by layer, a line for each window.
+
+    Args:
+        average: Over facts.
+        of: Results over the same facts, by window; those that come with it unless given.
+    """
+    found = average.windows if of is None else of
     parts = [
         _averaged(each)
         .query("kind in ('mlp_out', 'mlp_subject') and token_class == 'last_subject'")
         .assign(name=_blocks(window))
-        for window, each in average.windows.items()
+        for window, each in found.items()
     ]
     frame = pd.concat(parts, ignore_index=True)
-    colours = dict(zip(map(_blocks, average.windows), theme.CATEGORIES, strict=False))
+    colours = dict(zip(map(_blocks, found), theme.CATEGORIES, strict=False))
+    after = average.params.noise_after
+    noise = f" Noise after layer {after}." if after >= 0 else ""
     axis = values_axis(effect_name(average.params, average=True), frame)
     return figure(
         lines(frame, average.layers, colours, axis, tip("n", "facts", "d")),
         "Average indirect effect of MLPs at the last subject token, by layer and window",
         "A window restores the MLPs of so many layers around each layer at once. Bands: 95% intervals over "
-        f"facts, {_over(average)}.",
+        f"facts, {_over(average)}.{noise}",
         width=fit(WIDTH, AXIS),
         height=280,
     )

@@ -69,7 +69,7 @@ def gained(frame: pd.DataFrame, params: Traced) -> pd.DataFrame:
 def panel_title(kind: str, params: Traced) -> alt.TitleParams:
     """Return the title of one panel, short enough for a narrow one."""
     names = {"resid_post": "Residual stream", "mlp_out": "MLPs", "attn_out": "Attention"}
-    over = "" if kind == "resid_post" else f", {params.window} layers around l"
+    over = "" if kind == "resid_post" else f", windows of {params.window} layers"
     return small(names[kind] + (over if params.window > 1 else ""))
 
 

@@ -116,7 +116,7 @@ def by_layer(results: list[EditScores]) -> alt.ConcatChart:
     columns, width = across(2, _PANEL, 80)
     panels = [_score_panel(frame, score).properties(width=width) for score in _SCORES]
     chart = alt.concat(*panels, columns=columns, spacing=22).resolve_scale(
-        color="shared", strokeDash="shared", shape="shared"
+        color="shared", shape="shared"
     )
     return figure(
         chart,
@@ -130,7 +130,7 @@ def _score_panel(frame: pd.DataFrame, score: str) -> alt.LayerChart:
     layers = sorted({int(layer) for layer in frame["layer"]})
     names = [name for name in _UPDATES.values() if name in set(frame["series"])]
     frame, share = frame[frame["score"] == score], score != "loss_change"
-    key = legend(names, 2, symbolSize=120)
+    key = legend(names, 2, symbolSize=120, symbolStrokeWidth=0)
     low, high = min(0.0, frame["low"].min()), max(0.0, frame["high"].max(), 1e-6)
     scale = alt.Scale(domain=[0, 1] if share else [low, high], nice=not share)
     form = ".1%" if share else "+.3~g"
@@ -146,14 +146,13 @@ def _score_panel(frame: pd.DataFrame, score: str) -> alt.LayerChart:
         ),
         tooltip=_score_tips(form),
     )
-    dash = alt.StrokeDash("series:N", legend=None).scale(domain=names, range=[[1, 0], [6, 3]])
     shape = alt.Shape("series:N", legend=key).scale(domain=names, range=["circle", "square"])
     axis = alt.Axis(grid=True, format="%" if share else "~g", tickCount=5, minExtent=44)
     unit = "share of prompts" if share else "change (nats a token)"
     y = alt.Y("value:Q", title=unit, scale=scale, axis=axis)
     return layered(
         base.mark_rule(strokeWidth=1.6).encode(y=alt.Y("low:Q"), y2="high:Q"),
-        base.mark_line(strokeWidth=2.2).encode(y=y, strokeDash=dash),
+        base.mark_line(strokeWidth=2.2).encode(y=y),
         base.mark_point(size=50, filled=True, opacity=1).encode(y=y, shape=shape),
         height=170,
         title=small(_SCORES[score].capitalize(), offset=6),

@@ -137,6 +137,15 @@ class Noise:
         names={"std": "standard deviations"},
         fold=True,
     )
+    noise_after: int = param(
+        -1,
+        "Noise after layer",
+        "layer whose output the noise is added to; -1: the embeddings, as in the paper",
+        when=BY_NOISE,
+        fold=True,
+        ge=-1,
+        le=200,
+    )
     samples: int = param(
         3, "Noise samples", "samples of the noise", when=BY_NOISE, slider=(1, 20), ge=1, le=100
     )

@@ -224,6 +224,7 @@ PAPER = Paper(
     url="https://transformer-circuits.pub/2022/in-context-learning-and-induction-heads/",
     questions=(HEADS, ATTENTION, ABLATION, CIRCUITS, CONTEXT, TRAINING, SEEDS),
     method=_METHOD,
+    level="intermediate to advanced",
     presets=PRESETS,
     headline=(Params(), *EVIDENCE.values()),
     second=on(
@@ -231,6 +232,7 @@ PAPER = Paper(
         Params(),
         AblationParams(),
         AblationParams(ablate=(PREVIOUS,)),
+        ContextParams(),
         CircuitsParams(),
     ),
 )

@@ -22,6 +22,8 @@ _SEVERAL = 5
 """Heads that make "several"."""
 _LOST = {"one": 1.0, "several": 5.0}
 """Nats that the last repetition must lose more without one head, and without several, than without others."""
+_BROKEN = 1.0
+"""Nats that early tokens may lose, before what late ones lose says nothing of in-context learning."""
 
 
 def of_heads(heads: Heads) -> list[Finding]:
@@ -142,23 +144,29 @@ def of_context(result: InContext) -> list[Finding]:
             place="Argument 1",
         )
     ]
-    if result.heads:
-        names = ", ".join(head_name(*pair) for pair in result.heads)
-        whole, without = result.scores()
-        findings.append(
-            Finding.measured(
-                "in_context_ablated",
-                f"Ablating {_removed(result.params, len(result.heads))} reduces in-context learning",
-                "induction heads are the mechanism of most in-context learning in small models",
-                result.resample.mean(without - whole),
-                "nats",
-                bar=at_least(0),
-                measure=f"that score without {names}, less that of the whole model",
-                criterion=f"from {whole.mean():.2f} to {without.mean():.2f} nats",
-                place="Argument 3",
-            )
-        )
-    return findings
+    return [*findings, _without_heads(result, score)] if result.heads else findings
+
+
+def _without_heads(result: InContext, score: str) -> Finding:
+    """Return what ablation takes from the score; undecided where it takes the model with it."""
+    names = ", ".join(head_name(*pair) for pair in result.heads)
+    whole, without = result.scores()
+    early = result.losses[:, :, result.early - 1].astype(float).mean(1)
+    broken = bool(early[1] - early[0] > _BROKEN)
+    return Finding.measured(
+        "in_context_ablated",
+        f"Ablating {_removed(result.params, len(result.heads))} reduces in-context learning",
+        "induction heads are the mechanism of most in-context learning in small models",
+        result.resample.mean(without - whole),
+        "nats",
+        bar=None if broken else at_least(0),
+        measure=f"that score without {names}, less that of the whole model",
+        criterion=f"from {whole.mean():.2f} to {without.mean():.2f} nats; the loss of token {result.early} itself goes "
+        f"from {early[0]:.1f} to {early[1]:.1f} nats"
+        + ", so the model is broken as a whole, and its score says nothing of in-context learning"
+        * broken,
+        place="Argument 3",
+    )
 
 
 def of_circuits(result: Circuits) -> list[Finding]:

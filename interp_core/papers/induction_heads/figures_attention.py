@@ -108,20 +108,43 @@ def some(result: Pattern) -> str:
     return f"Showing {few:,} of {total:,} positions." if few < total else ""
 
 
+def last_places(result: Pattern) -> range:
+    """Return the places among the positions that a matrix has room for: the last ones."""
+    count = len(result.positions)
+    return range(max(0, count - fit(_CELL[0] * count, _LABELS) // _CELL[0]), count)
+
+
+def cell(count: int) -> int:
+    """Return the width of one of so many cells in a row, in pixels."""
+    return int(np.clip(fit(_SQUARE, _LABELS) // count, *_CELL))
+
+
+def some_of(result: Pattern, places: range) -> str:
+    """Return which positions a matrix shows, as a sentence, where not all are."""
+    if not places.start:
+        return some(result)
+    return (
+        f"Showing the last {len(places):,} of {len(result.tokens):,} positions, for want of room."
+    )
+
+
 def pattern(result: Pattern, head: int | None = None) -> alt.LayerChart:
     """Return a head's attention, queries by keys."""
     head = result.head if head is None else head
-    frame, names = entries(result, [head]), _names(result)
+    places = last_places(result)
+    names = _names(result)[places.start :]
+    frame = entries(result, [head])
+    frame = frame[frame["query"].isin(places) & frame["key"].isin(places)].copy()
     frame["ink"] = theme.QUANTITIES["probability"].ink(frame["attention"].to_numpy())
     lines = (
-        f"A row sums to 1. {which(result, head)}",
+        f"{'Over all positions a' if places.start else 'A'} row sums to 1. {which(result, head)}",
         "Outlined: what followed an earlier occurrence of the row's token; an induction head "
         "looks there."
         if frame["counted"].any()
         else "",
-        some(result),
+        some_of(result, places),
     )
-    size = int(np.clip(fit(_SQUARE, _LABELS) // len(names), *_CELL))
+    size = cell(len(names))
     whole = size * len(names) + _LABELS + _LEGEND
     axis: dict[str, Any] = {
         "labelExpr": "split(datum.label, '\\n')[0]",

@@ -6,6 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from interp_core.papers.induction_heads.dynamics import FALL
 from interp_core.papers.induction_heads.seeds import Seeds
 from interp_core.papers.induction_heads.toys import D_VOCAB, TOYS
 from interp_core.plot import figure, fit, layered, small, strokes, theme, tip
@@ -79,15 +80,15 @@ def _sign(result: Seeds, frame: pd.DataFrame, sign: str, last: bool) -> alt.Laye
 def changes(result: Seeds) -> pd.DataFrame:
     """Return where each run's loss falls most, how abruptly, and when its heads form."""
     frame = result.frames["changes"]
-    whole = frame["whole"].where(frame["whole"] > 0)
+    whole, falls = frame["whole"], frame["whole"] > FALL
     return pd.DataFrame(
         {
             "model": frame["model"].map(TOYS),
             "seed": frame["seed"],
-            "fall begins (step)": frame["start"],
+            "fall begins (step)": frame["start"].where(falls),
             "whole fall (nats)": frame["whole"],
-            "within a tenth of training": (frame["fall"] / whole).map("{:.0%}".format),
-            "before": (frame["before"] / whole).map("{:.0%}".format),
+            "within a tenth of training": (frame["fall"] / whole)[falls].map("{:.1%}".format),
+            "before": (frame["before"] / whole)[falls].map("{:.1%}".format),
             "abrupt": frame["abrupt"].map({True: "yes", False: "no"}),
             "heads form (step)": frame["heads_form"],
             "in-context score (nats)": frame["in_context"],

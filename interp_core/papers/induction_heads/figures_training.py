@@ -16,7 +16,10 @@ _SIGNS = {
     "second_copy_loss": ("Loss on a segment's second copy", "nats"),
     "best_prefix_matching": ("Best head's prefix matching", "attention"),
     "in_context": ("In-context learning: loss of late minus early tokens", "nats"),
-    "derivative": ("Slope of the held-out loss by the logarithm of the step", "nats a factor of e"),
+    "derivative": (
+        "Slope of the held-out loss by the logarithm of the step",
+        "change (nats) per e-fold of steps",
+    ),
     "k_composition": (
         "K-composition of previous-token and induction head, above chance",
         "share of norm",
@@ -25,7 +28,7 @@ _SIGNS = {
 _WIDTH, _AXIS, _PANEL, _CELL, _SMALL = 640, 70, 96, 34, 6
 _STEP = 30
 """Room of a step's number beside the plot, in pixels."""
-_ROOM = (0.09, 0.06)
+_ROOM = (0.1, 0.08)
 """Width and height that a step's number takes, as shares of the figure."""
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -252,13 +255,17 @@ def components(training: Training, step: int | None = None) -> alt.LayerChart:
         coloured.mark_line(strokeWidth=1.8, strokeJoin="round").encode(order="step:Q"),
         coloured.mark_point(size=16, filled=True, opacity=1),
         coloured.transform_filter("datum.named").mark_point(size=70, filled=True, opacity=1),
-        coloured.transform_filter("datum.now").mark_point(size=220, strokeWidth=2.5, opacity=1),
+        *([] if at is None else [_rings(coloured)]),
         base.transform_filter("datum.named")
         .mark_text(dx=8, dy=-8, align="left")
         .encode(text=alt.Text("step:Q", format=",d")),
     )
     heading = "Per-token losses over training: two principal components"
     return figure(chart, heading, *lines, width=fit(_WIDTH, _AXIS + _STEP), height=400)
+
+
+def _rings(coloured: alt.Chart) -> alt.Chart:
+    return coloured.transform_filter("datum.now").mark_point(size=220, strokeWidth=2.5, opacity=1)
 
 
 def _apart(frame: pd.DataFrame) -> np.ndarray:

@@ -107,6 +107,7 @@ PAPER = Paper(
     url="https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens",
     questions=(LENS, PROMPTS),
     method=_METHOD,
+    level="beginner",
     presets=PRESETS,
     headline=tuple(LENS.evidence.values()),
     second=on(SECOND, *LENS.evidence.values()),

@@ -10,8 +10,8 @@ from interp_core.papers.logit_lens.prompts import PROMPTS, Averages
 
 _MIDDLE, _LAST_THIRD, _NEAR_END, _DEEP = 1 / 2, 2 / 3, 25 / 30, 28 / 30
 """Depths at which claims are tested: the shares of blocks that have run."""
-_SHORT, _WHOLE = at_most(5), at_most(3)
-"""What the median rank has to come down to, and by how much it may rise on the way."""
+_SHORT, _WHOLE = at_most(6), at_most(3)
+"""What the median rank, counted from 1, has to come down to, and by how much it may rise on the way."""
 
 
 def of_averages(result: Averages) -> list[Finding]:
@@ -90,7 +90,7 @@ def _inputs(result: Averages) -> list[Finding]:
 
 
 def _ranks(result: Averages) -> list[Finding]:
-    rank = result.median_rank
+    rank = 1 + result.median_rank
     middle, near_end = _at(result, _MIDDLE), _at(result, _NEAR_END)
     falls = [_WHOLE.verdict(result.estimate(result.rank_rise)), *_SHORT.of_ends(rank[near_end:])]
     return [
@@ -103,7 +103,7 @@ def _ranks(result: Averages) -> list[Finding]:
             holds=every(falls),
             measure="largest rise of the final top token's median rank from a block to the next, which is picked on "
             f"one half of the {result.of} and read on the other",
-            criterion=f"{_WHOLE.words('ranks')}, and the median (0 is the likeliest) at each layer from "
+            criterion=f"{_WHOLE.words('ranks')}, and the median rank (1 is the likeliest) at each layer from "
             f"{result.layers[near_end]} on {_SHORT.words('')}",
         ),
         Finding.measured(
@@ -111,7 +111,7 @@ def _ranks(result: Averages) -> list[Finding]:
             f"The final token's rank has collapsed half-way{_on(result)}",
             "ranks collapse by the middle of the network",
             result.estimate(rank[middle]),
-            "(0 is the likeliest)",
+            "(1 is the likeliest)",
             bar=_SHORT,
             measure=f"median rank of the final top token at layer {result.layers[middle]}",
         ),

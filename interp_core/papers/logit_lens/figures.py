@@ -23,6 +23,7 @@ from interp_core.plot import (
 
 _WIDTH, AXIS, _ROW = 640, 80, 20
 """Width of a plot, room of its vertical axis, height of a row, in pixels."""
+_SAID, _OTHER = "what the model says in the end", "other tokens"
 _DASHES = [[1, 0], [6, 3], [2, 2]]
 
 
@@ -167,6 +168,59 @@ def top_tokens(
             "token id": cell["token_id"],
             "probability": cell["probability"],
         }
+    )
+
+
+def slider(
+    result: LogitLens, layer: int | None = None, position: int | None = None
+) -> alt.LayerChart:
+    """Return the ten likeliest tokens at one position, with a slider over layers that needs no app behind it."""
+    layer, position = result.cell(layer, position)
+    grid = result.frames["grid"]
+    grid = grid[(grid["position"] == position) & (grid["rank"] < 10)]
+    layers = sorted({int(each) for each in grid["layer"]})
+    said = grid.loc[grid["layer"] == layers[-1], "token_id"].iloc[0]
+    kind = np.where(grid["token_id"] == said, _SAID, _OTHER)
+    frame = pd.DataFrame(
+        {
+            "layer": grid["layer"],
+            "rank": grid["rank"] + 1,
+            "token": grid["token"].map(shown),
+            "probability": grid["probability"],
+            "kind": kind,
+        }
+    )
+    at = alt.param(
+        name="at",
+        value=layer,
+        bind=alt.binding_range(min=layers[0], max=layers[-1], step=1, name="layer"),
+    )
+    ticks = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], grid=True)
+    base = (
+        alt.Chart(frame)
+        .transform_filter("datum.layer === at")
+        .encode(
+            # Room for a token behind the longest bar.
+            x=alt.X("probability:Q", scale=alt.Scale(domain=[0, 1.3], nice=False), axis=ticks),
+            y=alt.Y(
+                "rank:O", scale=alt.Scale(domain=list(range(1, 11))), axis=alt.Axis(ticks=False)
+            ),
+            tooltip=["token:N", alt.Tooltip("probability:Q", format=".2%"), "rank:O"],
+        )
+    )
+    bars = base.mark_bar(height=14).encode(
+        color=alt.Color("kind:N", legend=legend((_SAID, _OTHER), 2)).scale(
+            domain=[_SAID, _OTHER], range=[theme.CATEGORIES[5], theme.CATEGORIES[0]]
+        )
+    )
+    names = base.mark_text(align="left", dx=6).encode(text="token:N")
+    token = shown(result.tokens[position])
+    return figure(
+        alt.layer(bars, names).add_params(at),
+        f"The ten likeliest tokens after {token}, read at one layer",
+        "Move the slider from the embedding (-1) to the output.",
+        width=fit(_WIDTH, AXIS),
+        height=10 * _ROW,
     )
 
 

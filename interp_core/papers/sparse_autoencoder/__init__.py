@@ -267,8 +267,7 @@ _GALLERY = (2791, 501, 1661, 690, 685, 237, 1094, 2149, 1112, 2574)
 SMALL_FEATURES = tuple(FeatureParams(**_SMALL, feature=n) for n in _GALLERY)
 """The gallery of the one-layer model's features, as its rule has it (:attr:`Features.gallery`)."""
 
-_OTHERS = (SHIPS, "338a52bf7021acca")
-COMPARED = tuple(CompareParams(**_SMALL, other=other) for other in _OTHERS)
+COMPARED = tuple(CompareParams(**_SMALL, other=other) for other in (SHIPS, "338a52bf7021acca"))
 """The one-layer model's dictionary beside itself, and beside one that was trained as it was, but for the seed
 (1). What was measured ships; the other dictionary does not."""
 
@@ -280,6 +279,7 @@ PAPER = Paper(
     url="https://transformer-circuits.pub/2023/monosemantic-features/",
     questions=(FIRING, FEATURE, FEATURES, EVALUATE, COMPARE, STEER, TRAIN, TRANSFORMER),
     method=_METHOD,
+    level="advanced",
     presets=PRESETS,
     headline=(
         EvaluateParams(**_SMALL),

@@ -180,6 +180,7 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2312.06681",
     questions=(STEER, SWEEP, STRENGTH, GEOMETRY, SAVE),
     method=_METHOD,
+    level="intermediate",
     presets=PRESETS,
     headline=(
         *(StrengthParams(behaviour=name) for name in contrast.BEHAVIOURS),

@@ -277,8 +277,8 @@ def strengthened(result: Strength) -> str:
     return (
         f"At layer {result.layer} p(matching) goes from {p[0]:.2f} at {result.multipliers[0]:+g} over {p[result.zero]:.2f} "
         f"unsteered to {p[-1]:.2f} at {result.multipliers[-1]:+g}; {result.multipliers[-1]:+g} costs "
-        f"{result.cost[-1, 0]:.2f} nats a token on unrelated text. Random vectors of the same norm move it by "
-        f"{told(result, RANDOM)} as much. {_norms(result)}"
+        f"{result.cost[-1, 0]:.2f} nats a token on unrelated text. Between -1 and +1 random vectors of the same norm "
+        f"move it {told(result, RANDOM)} as far. {_norms(result)}"
     )
 
 

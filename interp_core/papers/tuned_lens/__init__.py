@@ -236,6 +236,7 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2303.08112",
     questions=(LENS, EVALUATE, TRANSFER, BASIS, DETECT, TRAIN),
     method=_METHOD,
+    level="beginner to intermediate",
     presets=PRESETS,
     headline=(
         EvaluateParams(),

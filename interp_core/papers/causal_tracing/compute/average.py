@@ -12,7 +12,7 @@ from interp_core.models.language_model import LanguageModel
 from interp_core.papers.causal_tracing import facts
 from interp_core.papers.causal_tracing.average import CLASSES, Average, AverageParams
 from interp_core.papers.causal_tracing.compute.subject import answer_ids, locate
-from interp_core.papers.causal_tracing.compute.trace import embedding_std
+from interp_core.papers.causal_tracing.compute.trace import subject_std
 from interp_core.papers.causal_tracing.facts import Fact
 from interp_core.papers.causal_tracing.params import Noise, Restored, Seeded
 from interp_core.papers.causal_tracing.scores import ScoresParams
@@ -102,7 +102,7 @@ def of_fact(model: LanguageModel, params: AverageParams, fact: Fact) -> Params:
         for name in fields_of(part)
     }
     if params.noise_unit == "std" and params.facts != "shipped":
-        size = params.noise * embedding_std(model, params.facts)
+        size = params.noise * subject_std(model, params.facts, params.noise_after)
         shared |= {"noise": round(size, 6), "noise_unit": "absolute"}
     return Params(
         model=params.model,

@@ -39,6 +39,10 @@ class Runs:
     """First position that the corruption changed."""
     reads: int
     """How many positions at the end are read."""
+    noise: mx.array
+    """[sample, pos, d_model] what the corruption adds."""
+    after: int
+    """The block after which it does; -1 for the embeddings."""
 
     @property
     def samples(self) -> int:
@@ -51,19 +55,30 @@ class Runs:
         return self.corrupt.resid.shape[1]
 
 
-def run_both(stream: ResidualStream, clean: mx.array, corrupt: mx.array, reads: int) -> Runs:
-    """Run the embeddings ``clean`` [1, pos, d_model] and ``corrupt`` [sample, pos, d_model]."""
+def run_both(
+    stream: ResidualStream, clean: mx.array, noise: mx.array, reads: int, after: int = -1
+) -> Runs:
+    """Run the embeddings ``clean`` [1, pos, d_model], whole and corrupted.
+
+    Args:
+        stream: Of the model.
+        clean: The prompt's embeddings.
+        noise: [sample, pos, d_model], added to the embeddings, or to the states after a block.
+        reads: How many positions at the end are read.
+        after: That block; -1 for the embeddings.
+    """
     layers = range(stream.n_layers)
     parts = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
     keep = [Site(part, layer) for part in parts for layer in layers]
-    before, after = (
-        stream.run(resid=resid, keep=keep, keep_kv=True, unembed=None) for resid in (clean, corrupt)
-    )
-    for run in (before, after):
+    start = mx.broadcast_to(clean, noise.shape) if after >= 0 else clean + noise
+    edits = {Site("resid_post", after): lambda x: x + noise} if after >= 0 else {}
+    whole = stream.run(resid=clean, keep=keep, keep_kv=True, unembed=None)
+    broken = stream.run(resid=start, edits=edits, keep=keep, keep_kv=True, unembed=None)
+    for run in (whole, broken):
         mx.eval(run.acts, [(kv.keys, kv.values) for kv in run.kv.values()])
-    changed = np.array((clean != corrupt).any(-1).any(0))
-    first = int(changed.argmax()) if changed.any() else corrupt.shape[1]
-    return Runs(stream, before, after, first, reads)
+    changed = np.array((noise != 0).any(-1).any(0))
+    first = int(changed.argmax()) if changed.any() else noise.shape[1]
+    return Runs(stream, whole, broken, first, reads, noise, after)
 
 
 def column(
@@ -179,6 +194,9 @@ def _climb(
         # In the last block a position before those read is keys and values, and nothing more.
         narrow = block == depth - 1 and length > runs.reads
         asked = edits(block, rows.shape[0])
+        if block == runs.after:
+            noise = mx.tile(runs.noise[:, position:], (rows.shape[0] // runs.samples, 1, 1))
+            asked = {**asked, Site("resid_post", block): lambda x, noise=noise: x + noise}
         if narrow:
             asked = {site: edit for site, edit in asked.items() if site.part == "z"}
         rows = runs.stream.run(

@@ -12,11 +12,12 @@ from interp_core.models.language_model import LanguageModel
 from interp_core.papers.causal_tracing import facts
 from interp_core.papers.causal_tracing.compute import sweep
 from interp_core.papers.causal_tracing.compute.score import Scorer, log_probs
-from interp_core.papers.causal_tracing.compute.subject import Located, answer_ids, locate
+from interp_core.papers.causal_tracing.compute.subject import Located, answer_ids, locate, start_ids
 from interp_core.papers.causal_tracing.params import AT_SUBJECT
 from interp_core.papers.causal_tracing.trace import Params, Trace
 from interp_core.params import ParameterError, resolve
 from interp_core.provenance import Recorder
+from interp_core.residual import Site
 from interp_core.results import Provenance
 from interp_core.runtime import report, show
 
@@ -34,8 +35,8 @@ class Inputs:
     tokens: tuple[int, ...]
     """What is run: the prompt, and all of a joint answer but its last token."""
     reads: int
-    corrupt: np.ndarray
-    """[sample, pos, d_model] embeddings."""
+    noise: np.ndarray
+    """[sample, pos, d_model] what corrupts."""
 
 
 def compute(model: LanguageModel, params: Params) -> Trace:
@@ -51,8 +52,9 @@ def compute(model: LanguageModel, params: Params) -> Trace:
         layers = resolve(params.layers, stream.n_layers, "layers")
         n_prompt = len(given.located.ids)
         positions = resolve(params.positions, n_prompt, "positions")
+        clean_ = stream.embed(mx.array([given.tokens]))
         runs = sweep.run_both(
-            stream, stream.embed(mx.array([given.tokens])), mx.array(given.corrupt), given.reads
+            stream, clean_, mx.array(given.noise), given.reads, params.noise_after
         )
         score = Scorer(stream, params.metric, _followed(params, given), given.foil, given.log_probs)
         clean = score(runs.clean.resid[:, -runs.reads :])
@@ -114,7 +116,7 @@ def _empty(
     """Return the result with nothing restored yet; what is not computed is NaN."""
     tokenizer = model.require_tokenizer()
     located, top = given.located, int(given.log_probs.argmax())
-    samples = len(given.corrupt)
+    samples = len(given.noise)
     maps = (len(params.kinds), len(layers), len(positions), samples)
     per_head = (
         (len(layers), model.info.n_heads, samples) if "z" in params.kinds else (0, 0, samples)
@@ -159,37 +161,47 @@ def inputs(model: LanguageModel, params: Params) -> Inputs:
     tokens = (*located.ids, *tail)
     other = _other(model, params, located)
     if other is None:
-        corrupt = _noisy(model, params, tokens, located.subject)
+        noise = _noise(model, params, tokens, located.subject)
     else:
-        corrupt = np.array(stream.embed(mx.array([(*other, *tail)])).astype(mx.float32))
+        ids = mx.array([(*other, *tail)])
+        noise = np.array((stream.embed(ids) - stream.embed(mx.array([tokens]))).astype(mx.float32))
     foil = _foil(model, params, other)
-    return Inputs(located, answer, own, foil, tokens, len(tail) + 1, corrupt)
+    return Inputs(located, answer, own, foil, tokens, len(tail) + 1, noise)
 
 
-def _noisy(
+def _noise(
     model: LanguageModel, params: Params, tokens: tuple[int, ...], subject: range
 ) -> np.ndarray:
-    """Return embeddings with noise on the subject's tokens, drawn as the released code draws."""
+    """Return noise on the subject's tokens, drawn as the released code draws it."""
     scale = params.noise
     if params.noise_unit == "std":
-        scale *= embedding_std(model, "shipped")
-    clean = np.array(model.stream.embed(mx.array([tokens])).astype(mx.float32))
+        scale *= subject_std(model, "shipped", params.noise_after)
+    whole = np.zeros((params.samples, len(tokens), model.info.d_model), np.float32)
     draw = np.random.RandomState(params.seed)
-    shape = (params.samples, len(subject), clean.shape[-1])
+    shape = (params.samples, len(subject), whole.shape[-1])
     noise = draw.randn(*shape) if params.corruption == "gaussian" else draw.uniform(-1, 1, shape)
-    corrupt = np.repeat(clean, params.samples, axis=0)
-    corrupt[:, subject.start : subject.stop] += (scale * noise).astype(np.float32)
-    return corrupt
+    whole[:, subject.start : subject.stop] = (scale * noise).astype(np.float32)
+    return whole
 
 
-def embedding_std(model: LanguageModel, name: str) -> float:
-    """Return the standard deviation of all entries of the embeddings of a fact set's subjects.
+def subject_std(model: LanguageModel, name: str, after: int = -1) -> float:
+    """Return the standard deviation of all entries of the states of a fact set's subjects.
 
-    Meng et al. 2022, section 2.1; without positions, and scaled as they enter the stream.
+    Meng et al. 2022, section 2.1, has it of the embeddings: without positions, and scaled as they enter
+    the stream. After a block it is that of the states there, each subject behind the token that
+    stands in front of facts.
     """
-    tokenizer = model.require_tokenizer()
-    ids = [i for fact in facts.load(name) for i in tokenizer.encode(fact.subject, bos=False)]
-    return float(np.array(model.stream.embed_tokens(mx.array(ids)).astype(mx.float32)).std())
+    tokenizer, stream = model.require_tokenizer(), model.stream
+    subjects = [tokenizer.encode(fact.subject, bos=False) for fact in facts.load(name)]
+    if after < 0:
+        ids = mx.array([i for each in subjects for i in each])
+        return float(np.array(stream.embed_tokens(ids).astype(mx.float32)).std())
+    front = start_ids(tokenizer, "auto")
+    site, states = Site("resid_post", after), []
+    for each in dict.fromkeys(map(tuple, subjects)):
+        run = stream.run(mx.array([[*front, *each]]), keep=[site], stop=after + 1, unembed=None)
+        states.append(np.array(run.acts[site][0, len(front) :].astype(mx.float32)))
+    return float(np.concatenate(states).std())
 
 
 def _other(model: LanguageModel, params: Params, located: Located) -> tuple[int, ...] | None:

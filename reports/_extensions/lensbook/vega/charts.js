@@ -1,4 +1,4 @@
-// Draws charts in the page's colour mode and draws them again when the reader changes it.
+// Draws charts for the width and the colour mode of the page, and draws them again when either changes.
 (function () {
   const charts = [];
   const style = document.createElement("style");
@@ -11,28 +11,36 @@
     return document.body.classList.contains("quarto-dark") ? "dark" : "light";
   }
 
+  // A chart comes drawn for several widths, the widest first.
+  function fitting(chart) {
+    const room = chart.element.parentElement.clientWidth;
+    return chart.drawn.find(([width]) => width <= room) || chart.drawn.at(-1);
+  }
+
   async function draw(chart) {
+    const [width, spec] = fitting(chart);
     const wanted = mode();
-    if (chart.drawn === wanted) return;
-    chart.drawn = wanted;
+    if (chart.shown === wanted + width) return;
+    chart.shown = wanted + width;
     const options = {
       mode: "vega-lite",
       renderer: "svg",
       actions: false,
-      config: { background: "transparent", ...chart.configs[wanted] },
+      config: { ...window.lensbookThemes[wanted], background: "transparent" },
       tooltip: { theme: wanted },
     };
     try {
       await fonts;
       if (chart.result) chart.result.finalize();
       // Vega marks the data objects it reads, so each drawing gets its own copy.
-      chart.result = await vegaEmbed(chart.element, structuredClone(chart.spec), options);
+      const own = structuredClone({ ...spec, datasets: chart.data });
+      chart.result = await vegaEmbed(chart.element, own, options);
     } catch (error) {
       chart.element.textContent = "This figure could not be drawn: " + error.message;
     }
   }
 
-  // A quick second change of mode waits for the first drawing to end.
+  // A quick second change waits for the first drawing to end.
   function queue(chart) {
     chart.queue = (chart.queue || Promise.resolve()).then(() => draw(chart));
   }
@@ -54,9 +62,9 @@
   }
 
   function toolbar(chart) {
-    const bar = document.createElement("p");
+    const bar = document.createElement("span");
     bar.className = "lensbook-save";
-    bar.append("Save figure: ");
+    bar.append("Figure: ");
     for (const kind of ["svg", "png"]) {
       const button = document.createElement("button");
       button.type = "button";
@@ -67,18 +75,30 @@
     return bar;
   }
 
-  function start(name, spec, configs) {
+  // What saves the picture stands beside what saves its data, where those follow.
+  function placeToolbars() {
+    const parts = [...document.querySelectorAll(".lensbook-figure, .lensbook-data")];
+    for (const chart of charts) {
+      const next = parts[parts.indexOf(chart.frame) + 1];
+      const data = next && next.matches(".lensbook-data");
+      if (data) next.prepend(toolbar(chart));
+      else chart.frame.append(toolbar(chart));
+    }
+  }
+
+  function start(name, drawn, data) {
     const frame = document.getElementById("chart-" + name);
-    const chart = { name, spec, configs, element: frame.querySelector(".lensbook-chart") };
-    frame.append(toolbar(chart));
+    const chart = { name, drawn, data, frame, element: frame.querySelector(".lensbook-chart") };
     charts.push(chart);
     queue(chart);
+    new ResizeObserver(() => queue(chart)).observe(chart.element.parentElement);
   }
 
   document.addEventListener("DOMContentLoaded", () => {
     const observer = new MutationObserver(() => charts.forEach(queue));
     observer.observe(document.body, { attributes: true, attributeFilter: ["class"] });
     charts.forEach(queue);
+    placeToolbars();
   });
 
   window.lensbook = { chart: start };

@@ -1,4 +1,4 @@
--- Gives every HTML page the Vega bundle and the small script that draws a chart with it.
+-- Gives every HTML page the Vega bundle and the small scripts that draw charts with it and mend the page.
 -- Quarto writes each file once per site and the right relative path on each page.
 -- vega-bundle.js is written by reports/prepare.py before the pages are rendered.
 function Meta()
@@ -6,7 +6,7 @@ function Meta()
     quarto.doc.add_html_dependency({
       name = "lensbook-vega",
       version = "1.0.0",
-      scripts = { "vega-bundle.js", "charts.js" },
+      scripts = { "vega-bundle.js", "charts.js", "page.js" },
     })
   end
 end
