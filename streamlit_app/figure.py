@@ -70,6 +70,8 @@ def show(
             f"<style>.st-key-{name} {{overflow-x: auto; min-height: {_height(spec)}px}}</style>"
         )
         st.vega_lite_chart(spec=spec, theme=None, key=key, width="content", **picking)
+    if picking:
+        st.caption(f"Click a mark to {'open' if figure.opens else 'read'} it.")
 
 
 @functools.lru_cache(_MOST)

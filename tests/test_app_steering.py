@@ -35,7 +35,9 @@ def test_answers_stand_side_by_side_and_the_sweeps_that_ship_are_there(page, bro
 
 def test_a_letter_vector_is_called_one(page, app):  # noqa: F811
     open_(page, app + f"{STEERING}?question=geometry&protocol=ab&view_figure=letters")
-    expect(page.get_by_text(re.compile("This vector is a letter vector")).first).to_be_visible()
+    expect(
+        page.get_by_text(re.compile("Activations at the letter carry the letter")).first
+    ).to_be_visible()
 
 
 def test_a_link_answers_anew_and_streams(page, app):  # noqa: F811

@@ -88,6 +88,22 @@ def test_a_dataset_that_is_not_there_says_so(hub):
         corpus.read(Path("hf:owner/none"))
 
 
+def test_what_is_held_out_stands_nowhere_in_what_is_trained_on():
+    shared = "Every topic has this paragraph."
+    documents = tuple(f"Topic {n} begins.\n\n{shared}\n\nIt ends at {n}." for n in range(20))
+    _, rest = corpus.split(documents)
+    found = corpus.held_out(documents)
+    assert len(found) == len(rest) == 2 and shared in rest[0]
+    assert not any(shared in text for text in found)
+    assert {text.split("\n\n")[0] for text in found} == {text.split("\n\n")[0] for text in rest}
+    manual = corpus.load("manual")
+    known = "\n".join(corpus.split(manual)[0])
+    parts = [part for text in corpus.held_out(manual) for part in text.split("\n\n")]
+    assert sum(len(part) for part in parts if part in known) < 0.03 * sum(map(len, parts))
+    with pytest.raises(ParameterError, match="all that is held out stands"):
+        corpus.held_out(("the same",) * 4)
+
+
 @pytest.mark.parametrize(
     ("params", "name"),
     [

@@ -54,5 +54,5 @@ def test_checks_are_not_counted_among_claims():
         for check in (False, True)
     )
     undecided = Finding.measured("c", "C", "D", Estimate(1, 9, "runs", 0, 2), "x", bar=at_least(1))
-    assert counted([claim, check]) == "of 1 claims 1 hold"
-    assert counted([claim, check, undecided]) == "of 2 claims 1 hold, 1 undecided"
+    assert counted([claim, check]) == "of 1 claims 1 holds"
+    assert counted([claim, check, undecided]) == "of 2 claims 1 holds, 1 is undecided"

@@ -68,13 +68,14 @@ def make_ablated(ablate=("top-2",)) -> Ablated:
     random = np.random.default_rng(1)
     base = random.uniform(0, 2, (SEQUENCES, LENGTH - 1))
     rises = np.array([5, 0.1, 0.4, 0.2])[:, None, None]
+    repeated = np.arange(LENGTH - 1) >= LENGTH - 1 - GIVEN["tokens"] * (GIVEN["repeats"] - 1)
     return Ablated(
         params=AblationParams(**GIVEN, ablate=ablate, controls=3),
         provenance=provenance(),
         heads=((2, 1), (1, 0)),
         controls=(((2, 0), (1, 1)), ((2, 2), (1, 2)), ((2, 0), (1, 2))),
         base=base,
-        losses=base + rises + random.uniform(0, 0.1, (4, *base.shape)),
+        losses=base + rises * repeated + random.uniform(0, 0.1, (4, *base.shape)),
     )
 
 

@@ -75,11 +75,27 @@ def test_ablation_is_one_claim_of_a_difference():
     assert found.id == "ablation_top" and (found.n, found.of) == (SEQUENCES, "sequences")
     assert found.ours == pytest.approx((result.rise[0] - result.rise[1:].mean(0)).mean())
     assert found.holds is False  # 4.8 of at least 5 nats, within a tenth
-    more = dataclasses.replace(result, losses=result.losses + np.array([1, 0, 0, 0])[:, None, None])
+    losses = result.losses.copy()
+    losses[0, :, 5:] += 1
+    more = dataclasses.replace(result, losses=losses)
     (found,) = more.own_findings
     assert found.holds and "times as much" in found.criterion
     assert f"cost {result.base[:, 1:5].mean():.1f}" in found.criterion
     assert "L2H1, L1H0" in found.measure and "L2H1" not in found.claim
+
+
+def test_a_model_that_breaks_as_a_whole_says_nothing():
+    result = make_ablated()
+    (found,) = dataclasses.replace(result, losses=result.losses + 9).own_findings
+    assert found.holds is None and "broken as a whole" in found.criterion
+    elsewhere = dataclasses.replace(result, controls=(((2, 0), (2, 2)),))
+    (found,) = elsewhere.own_findings
+    assert found.holds is None and "controls are of other layers" in found.criterion
+    context = make_context()
+    losses = context.losses.copy()
+    losses[1] += 5
+    found = findings(dataclasses.replace(context, losses=losses))["in_context_ablated"]
+    assert found.holds is None and "broken as a whole" in found.criterion
 
 
 def test_a_ratio_to_what_may_be_nothing_is_not_told():

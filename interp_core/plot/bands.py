@@ -38,7 +38,9 @@ def lines(
         ],
     )
     line = base.mark_line(point=points(), strokeWidth=2.2).encode(y=axis)
-    band = base.mark_area(opacity=0.16, line=False).encode(y=alt.Y("low:Q"), y2="high:Q")
+    # A band without the axis' own scale would draw it down to 0.
+    low = alt.Y("low:Q", scale=axis["scale"])
+    band = base.mark_area(opacity=0.16, line=False).encode(y=low, y2="high:Q")
     return layered(*([band] if banded else []), line)
 
 

@@ -58,7 +58,7 @@ def passages(
         y += _SPACE
     frame = pd.DataFrame(rows)
     frame["middle"] = (frame["y"] + frame["y2"]) / 2
-    scale = alt.Scale(domain=[0, width], nice=False)
+    scale = alt.Scale(domain=[-2, width - 2], nice=False)  # a line under the first token is wider
     down = alt.Scale(domain=[y, 0], nice=False)
     base = alt.Chart(frame)
     boxes = base.mark_rect(cornerRadius=2, opacity=0.75).encode(
@@ -85,7 +85,7 @@ def passages(
     names = (
         alt.Chart(pd.DataFrame(heads, columns=["y", "name"]))
         .mark_text(align="left", baseline="middle", fontSize=theme.LABEL, fontWeight=600)
-        .encode(x=alt.value(0), y=alt.Y("y:Q", scale=down), text="name:N")
+        .encode(x=alt.value(2), y=alt.Y("y:Q", scale=down), text="name:N")
     )
     layers = [boxes, words, *([rule] if frame["bold"].any() else []), names]
     return layered(*layers, width=width, height=max(y, 40))
@@ -99,7 +99,7 @@ def _placed(each: Passage, width: float, y: float) -> tuple[list[dict[str, Any]]
         if part := _PART.fullmatch(visible):  # of a character of several tokens: the first shows it
             visible = part[1] if part[2] == "1" else ""
         size = max(font.width(visible, theme.LABEL) + 2, _LEAST)
-        if x and x + size > width:
+        if x and x + size > width - 2 * _LEAST:  # another font may draw wider what this one lacks
             x, y = 0.0, y + _LINE
         value = float(each.values[i]) if np.isfinite(each.values[i]) else None
         row = {"x": x, "x2": x + size, "y": y, "y2": y + _LINE - 2, "text": visible}

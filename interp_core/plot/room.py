@@ -55,7 +55,7 @@ def across(count: int, width: int, beside: int = 0, gap: int = 18) -> tuple[int,
     """Return how many of ``count`` panels stand side by side, and how wide each plot is.
 
     Each has ``width`` if it can; three quarters of it before there are fewer in a row; and up to
-    twice as much where a row holds one.
+    twice as much where a row holds fewer than all.
 
     Args:
         count: Of panels.
@@ -67,4 +67,5 @@ def across(count: int, width: int, beside: int = 0, gap: int = 18) -> tuple[int,
     if n == 1:
         return 1, fit(width if count == 1 else 2 * width, beside)
     room = _ROOM.get()
-    return n, width if room is None else min(width, (room + gap) // n - gap - beside)
+    most = width if n == count else 2 * width
+    return n, width if room is None else min(most, (room + gap) // n - gap - beside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def figure(name: str, draw: Callable[..., alt.TopLevelMixin], *of: Any, **given:
     for width in WIDTHS:
         with within(width - 2 * theme.PADDING):
             spec = _spec(draw(*of, **given))
-        data |= _rounded(spec.pop("datasets", {}))
+        data |= _rounded(spec.pop("datasets", {}), 5)
         if drawn and drawn[-1][1] == spec:
             drawn.pop()
         drawn.append((width, spec))
@@ -51,7 +52,7 @@ def figure(name: str, draw: Callable[..., alt.TopLevelMixin], *of: Any, **given:
 
 
 def downloads(name: str, frame: pd.DataFrame, of: Result | None = None, **view: Any) -> Markdown:
-    """Write the frame to `data/` beside the page as CSV and JSON, and link both.
+    """Write the frame to `data/` beside the page as CSV, and as JSON with six digits, and link both.
 
     The links are relative, so Quarto finds the files and copies them into the site with the page.
 
@@ -64,7 +65,9 @@ def downloads(name: str, frame: pd.DataFrame, of: Result | None = None, **view: 
     folder = Path("data")
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.csv").write_bytes(exports.csv(frame))
-    frame.to_json(folder / f"{name}.json", orient="records", force_ascii=False)
+    records = _rounded(json.loads(frame.to_json(orient="records")), 6)
+    text = json.dumps(records, ensure_ascii=False, separators=(",", ":"))
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
     links = " · ".join(
         f'<a href="data/{escaped(name)}.{kind}" download>{kind.upper()}</a>'
         for kind in ("csv", "json")
@@ -82,13 +85,13 @@ def _spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
         return chart.to_dict()
 
 
-def _rounded(data: Any) -> Any:
-    """Return what a chart draws with the digits that can be seen: pages are half as large."""
+def _rounded(data: Any, digits: int) -> Any:
+    """Return JSON with so many digits of each number: what is drawn, or read by eye, needs few."""
     if isinstance(data, dict):
-        return {name: _rounded(value) for name, value in data.items()}
+        return {name: _rounded(value, digits) for name, value in data.items()}
     if isinstance(data, list):
-        return [_rounded(value) for value in data]
-    return float(f"{data:.5g}") if isinstance(data, float) else data
+        return [_rounded(value, digits) for value in data]
+    return float(f"{data:.{digits}g}") if isinstance(data, float) else data
 
 
 def _alt_text(spec: dict[str, Any], name: str) -> str:

@@ -31,7 +31,7 @@ def table(frame: pd.DataFrame) -> Markdown:
         ("", [escaped(shown(value)) for value in row])
         for row in frame.itertuples(index=False, name=None)
     )
-    return html_table([str(name) for name in frame.columns], rows, numeric)
+    return html_table([str(name) for name in frame.columns], rows, numeric, "lensbook-plain")
 
 
 def findings(items: Iterable[Finding]) -> Markdown:
@@ -62,7 +62,8 @@ def claims(name: str) -> Markdown:
             [
                 _claim(each.first, f"{each.first.measure}; {_again(each.first)}"),
                 escaped(each.first.source),
-                *(_measured(finding) for finding in (each.first, each.second)),
+                _measured(each.first),
+                _measured(each.second, each.first.measure),
             ],
         )
         for each in sorted(replication.claims(PAPERS[name]), key=lambda each: each.first.check)
@@ -124,10 +125,12 @@ def _again(finding: Finding) -> str:
     return f"measured again, the same within {amount(finding.tolerance, finding.unit)}{unit}"
 
 
-def _measured(finding: Finding | None) -> str:
+def _measured(finding: Finding | None, measure: str = "") -> str:
+    """Return a verdict with what decides it, and with its measure where that is not as another's."""
     if finding is None:
         return MISSING
-    parts = (finding.criterion, f"n = {finding.n:,} {finding.of}")
+    own = finding.measure if measure and finding.measure != measure else ""
+    parts = (own, finding.criterion, f"n = {finding.n:,} {finding.of}")
     small = "; ".join(part for part in parts if part)
     return f"{escaped(finding.shown)}<br>{_verdict(finding)}<br><small>{escaped(small)}</small>"
 

@@ -37,6 +37,7 @@ from interp_core.results import Figure
 
 __all__ = [
     "AFTER_FIRST",
+    "KNOWN",
     "PAPER",
     "PRESETS",
     "SWEEP",
@@ -109,6 +110,9 @@ AFTER_FIRST = tuple(
     AverageParams(noise_after=0, window=window, kinds=("mlp_subject",)) for window in (1, 10)
 )
 """MLPs restored where the noise is added after the first block, which has then read the subject as it is."""
+
+KNOWN = AverageParams(facts="f8405f66609e518a", kinds=("resid_post", "mlp_subject"))
+"""The facts of ROME's known_1000, which are not part of Lensbook: ``--facts`` reads them where they are at hand."""
 
 EXAMPLES = {
     fact.prompt: {"prompt": fact.prompt, "subject": fact.subject} for fact in facts.load("shipped")
@@ -211,10 +215,11 @@ PAPER = Paper(
     level="intermediate",
     presets=PRESETS,
     headline=(AverageParams(), ScoresParams()),
-    second=(SECOND_AVERAGE,),
+    second=(SECOND_AVERAGE, ScoresParams(model=SECOND)),
     ships=(
         *SWEEP,
         *AFTER_FIRST,
+        KNOWN,
         *(like(each, SECOND_AVERAGE) for each in (*WINDOWS, *AFTER_FIRST)),
     ),
 )

@@ -104,11 +104,12 @@ def average_severed(average: Average) -> alt.LayerChart:
     frame = frame[frame["kind"].isin(SEVERED) & (frame["token_class"] == "last_subject")]
     frame = frame.assign(name=frame["kind"].map({k: name for k, (name, _) in SEVERED.items()}))
     axis = values_axis(effect_name(average.params, average=True), frame)
+    severed = bool(set(average.params.kinds) & {"sever_mlp", "sever_attn"})
     return figure(
         lines(frame, average.layers, curves(frame), axis, tip("n", "facts", "d")),
         "Average indirect effect at the last subject token, by layer",
-        "A severed part stays, at that token, as corrupted. Bands: 95% intervals over facts, "
-        f"{_over(average)}.",
+        "A severed part stays, at that token, as corrupted." * severed,
+        f"Bands: 95% intervals over facts, {_over(average)}.",
         width=fit(WIDTH, AXIS),
         height=280,
     )
@@ -128,19 +129,25 @@ def windows(average: Average, of: Mapping[int, Average] | None = None) -> alt.La
         .assign(name=_blocks(window))
         for window, each in found.items()
     ]
+    after, model = average.params.noise_after, average.provenance.model.id
     frame = pd.concat(parts, ignore_index=True)
-    colours = dict(zip(map(_blocks, found), theme.CATEGORIES, strict=False))
-    after = average.params.noise_after
-    noise = f" Noise after layer {after}." if after >= 0 else ""
+    frame = frame[frame["layer"] > after]  # before it nothing is corrupted that could be restored
+    colours = {_blocks(window): theme.CATEGORIES[_hue(window)] for window in found}
     axis = values_axis(effect_name(average.params, average=True), frame)
     return figure(
         lines(frame, average.layers, colours, axis, tip("n", "facts", "d")),
-        "Average indirect effect of MLPs at the last subject token, by layer and window",
+        "Average indirect effect of MLPs at the last subject token, by layer and window"
+        + (f" (noise after layer {after})" if after >= 0 else ""),
         "A window restores the MLPs of so many layers around each layer at once. Bands: 95% intervals over "
-        f"facts, {_over(average)}.{noise}",
+        f"facts, {_over(average)} ({model}).",
         width=fit(WIDTH, AXIS),
         height=280,
     )
+
+
+def _hue(window: int) -> int:
+    """Return the place of a window's colour, which is the same in every figure."""
+    return next((i for i, wide in enumerate((1, 3, 5)) if window <= wide), 3)
 
 
 def _blocks(window: int) -> str:

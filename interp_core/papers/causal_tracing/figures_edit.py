@@ -27,11 +27,18 @@ _ROLES = {
 }
 _NAMES, _WIDTH, _PLOT = 300, 460, 200
 """Room of prompts beside the plot, its width, and what it keeps in a narrow room, in pixels."""
+_ROW, _LINE = 34, 15
+"""Least height of a row, and that of a line of a prompt."""
 
 
 def _cut(text: str) -> str:
-    """Return as much as there is room for; most prompts have their subject at the beginning."""
+    """Return as much as there is room for."""
     return font.cut(text, fit(_NAMES, _PLOT), theme.LABEL)
+
+
+def _in_lines(text: str) -> str:
+    """Return a prompt whole, in as many lines as it needs."""
+    return "\n".join(font.wrapped(text, fit(_NAMES, _PLOT), theme.LABEL))
 
 
 def _pairs(edit: Edit) -> pd.DataFrame:
@@ -46,7 +53,7 @@ def _pairs(edit: Edit) -> pd.DataFrame:
             pd.DataFrame(
                 {
                     "row": [
-                        f"{_cut(spaced(text))}\n{i}" for i, text in enumerate(before["prompt"])
+                        f"{_in_lines(spaced(text))}\n{i}" for i, text in enumerate(before["prompt"])
                     ],
                     "prompt": before["prompt"].map(spaced),
                     "role": before["role"],
@@ -79,9 +86,18 @@ def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
     answers = list(dict.fromkeys(frame["answer"]))
     frame = frame[frame["role"] == role]
     rows = list(dict.fromkeys(frame["row"]))
-    label = "split(datum.label, '\\n')[0]"
+    label = "slice(split(datum.label, '\\n'), 0, -1)"
+    deep = max(text.count("\n") for text in rows)
+    tall = _LINE * deep + 8
     room = fit(_NAMES, _PLOT) + 10
-    names = alt.Axis(labelExpr=label, minExtent=room, maxExtent=room, ticks=False, domain=False)
+    names = alt.Axis(
+        labelExpr=label,
+        labelOffset=-(deep - 1) * _LINE / 2,
+        minExtent=room,
+        maxExtent=room,
+        ticks=False,
+        domain=False,
+    )
     likely = alt.Axis(grid=True, format="%", values=[0, 0.25, 0.5, 0.75, 1], labels=last)
     form = ".3~%"
     key = legend(answers, 2, beside=room, symbolType="circle")
@@ -107,7 +123,7 @@ def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
         base.mark_point(size=55, strokeWidth=2, filled=False, opacity=1).encode(x=x),
         base.mark_point(size=60, filled=True, opacity=1).encode(x=alt.X("after:Q")),
         width=fit(_WIDTH, room + 30),
-        height=34 * len(rows),
+        height=max(_ROW, tall) * len(rows),
         title=small(_ROLES[role], offset=6, wide=True),
     )
 

@@ -230,7 +230,7 @@ PAPER = Paper(
     second=on(
         SECOND,
         Params(),
-        AblationParams(),
+        AblationParams(ablate=("top-3",)),  # which has three
         AblationParams(ablate=(PREVIOUS,)),
         ContextParams(),
         CircuitsParams(),

@@ -64,8 +64,23 @@ class Ablated(Result):
     @property
     def unpredicted(self) -> float:
         """Mean loss of the whole model on the first copy, which nothing predicts, nats."""
+        return float(self.base[:, self._first_copy].mean())
+
+    @property
+    def unpredicted_without(self) -> float:
+        """The same without the heads: much more where ablation breaks the model as a whole."""
+        return float(self.losses[0][:, self._first_copy].mean())
+
+    @property
+    def _first_copy(self) -> slice:
         tokens, whole = self.params.tokens, self.params.tokens * self.params.repeats
-        return float(self.base[:, 1 - whole : tokens - whole].mean())
+        return slice(1 - whole, tokens - whole)
+
+    @property
+    def matched(self) -> bool:
+        """Whether every control has as many heads of each layer as are ablated there."""
+        layers = sorted(layer for layer, _ in self.heads)
+        return all(sorted(layer for layer, _ in each) == layers for each in self.controls)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``losses`` by position, copy and condition; ``rises`` by set of heads."""

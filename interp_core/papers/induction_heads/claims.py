@@ -109,6 +109,16 @@ def of_ablation(result: Ablated) -> list[Finding]:
         times = (
             f", about {round(said['rise'] / said['others_rise'])} times as much as without others"
         )
+    doubts = []
+    if result.unpredicted_without - result.unpredicted > said["rise"] / 2:
+        doubts.append(
+            f"without them the first repetition, which nothing predicts, costs {result.unpredicted_without:.1f} nats, so "
+            "the model is broken as a whole"
+        )
+    if not result.matched:
+        doubts.append(
+            "not all of their layers have as many others, so controls are of other layers"
+        )
     return [
         Finding.measured(
             f"ablation_{which}",
@@ -118,11 +128,12 @@ def of_ablation(result: Ablated) -> list[Finding]:
             else "ablating induction heads removes most in-context learning in small attention-only models",
             result.resample.mean(result.lead),
             "nats",
-            bar=at_least(_LOST["several" if count > 1 else "one"]),
+            bar=None if doubts else at_least(_LOST["several" if count > 1 else "one"]),
             measure=f"rise of the last repetition's loss without {names}, less its rise without {others} (mean of "
-            f"{len(result.controls)} draws)",
+            f"{len(set(map(frozenset, result.controls)))} draws)",
             criterion=f"from {said['base_last_copy_loss']:.1f} to {said['ablated_last_copy_loss']:.1f} nats{times}; "
-            f"tokens that nothing predicts cost {result.unpredicted:.1f}",
+            f"tokens that nothing predicts cost {result.unpredicted:.1f}"
+            + "".join(f"; {doubt}" for doubt in doubts),
             place="Argument 5" if previous else "Argument 3",
         )
     ]

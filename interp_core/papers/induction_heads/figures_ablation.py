@@ -9,7 +9,7 @@ import pandas as pd
 from interp_core.papers.induction_heads.ablation import Ablated
 from interp_core.papers.induction_heads.context import InContext
 from interp_core.papers.induction_heads.figures_parts import AXIS, by_condition, sequences
-from interp_core.papers.induction_heads.params import head_name
+from interp_core.papers.induction_heads.params import head_name, parse_top
 from interp_core.plot import ends, figure, fit, loss_curves, tip, x_axis
 
 _WIDTH, _NEAR, _NAMED = 700, 5, 5
@@ -17,6 +17,8 @@ _WIDTH, _NEAR, _NAMED = 700, 5, 5
 
 def _named_set(result: Ablated) -> str:
     names = [head_name(*pair) for pair in result.heads]
+    if parse_top(result.params.ablate[0]) and len(names) > 1:
+        return f"the {len(names)} best heads by prefix matching"
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} heads, {names[0]} first"
 
 

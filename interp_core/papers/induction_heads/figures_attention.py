@@ -19,6 +19,7 @@ from interp_core.plot import (
     formed,
     gradient,
     label,
+    narrow,
     shown,
     small,
     theme,
@@ -27,8 +28,10 @@ from interp_core.plot import (
 
 _SQUARE, _CELL, _LABELS, _LEGEND = 640, (12, 26), 130, 110
 """Width that a pattern fills, in pixels, with cells within their bounds; room beside it."""
-NAME = 150
-"""Room for a token along an axis, in pixels."""
+_LEAST, _FEW, _ROW = 3, 75, 15
+"""On a phone: least width of a cell, and room beside a pattern. Height of a token's name."""
+NAME, _SHORT = 150, 55
+"""Room for a token along an axis, in pixels, and on a phone."""
 FAINT = 0.02
 """Attention that is not drawn."""
 _SMALL, _PIXEL, _COLUMNS = 190, (3, 8), 5
@@ -71,7 +74,12 @@ def entries(result: Pattern, heads: list[int]) -> pd.DataFrame:
 def _names(result: Pattern) -> list[str]:
     """Return tokens told apart by their position, which labels leave out."""
     tokens = formed(result.tokens)
-    return [f"{label(tokens[p], NAME)}\n{p}" for p in result.positions]
+    return [f"{label(tokens[p], room_of_name())}\n{p}" for p in result.positions]
+
+
+def room_of_name() -> int:
+    """Return the room that a token has along an axis, in pixels."""
+    return _SHORT if narrow() else NAME
 
 
 def _spoken(result: Pattern, place: int) -> str:
@@ -108,47 +116,36 @@ def some(result: Pattern) -> str:
     return f"Showing {few:,} of {total:,} positions." if few < total else ""
 
 
-def last_places(result: Pattern) -> range:
-    """Return the places among the positions that a matrix has room for: the last ones."""
-    count = len(result.positions)
-    return range(max(0, count - fit(_CELL[0] * count, _LABELS) // _CELL[0]), count)
-
-
 def cell(count: int) -> int:
     """Return the width of one of so many cells in a row, in pixels."""
-    return int(np.clip(fit(_SQUARE, _LABELS) // count, *_CELL))
+    least = _CELL[0] if not narrow() else _LEAST
+    return int(np.clip(fit(_SQUARE, _FEW if narrow() else _LABELS) // count, least, _CELL[1]))
 
 
-def some_of(result: Pattern, places: range) -> str:
-    """Return which positions a matrix shows, as a sentence, where not all are."""
-    if not places.start:
-        return some(result)
-    return (
-        f"Showing the last {len(places):,} of {len(result.tokens):,} positions, for want of room."
-    )
+def named(count: int, size: int) -> list[int]:
+    """Return the places whose tokens are named along an axis: all, or as many as there is room for."""
+    return list(range(0, count, max(1, -(-_ROW // size))))
 
 
 def pattern(result: Pattern, head: int | None = None) -> alt.LayerChart:
     """Return a head's attention, queries by keys."""
     head = result.head if head is None else head
-    places = last_places(result)
-    names = _names(result)[places.start :]
-    frame = entries(result, [head])
-    frame = frame[frame["query"].isin(places) & frame["key"].isin(places)].copy()
+    frame, names = entries(result, [head]), _names(result)
     frame["ink"] = theme.QUANTITIES["probability"].ink(frame["attention"].to_numpy())
     lines = (
-        f"{'Over all positions a' if places.start else 'A'} row sums to 1. {which(result, head)}",
+        f"A row sums to 1. {which(result, head)}",
         "Outlined: what followed an earlier occurrence of the row's token; an induction head "
         "looks there."
         if frame["counted"].any()
         else "",
-        some_of(result, places),
+        some(result),
     )
     size = cell(len(names))
     whole = size * len(names) + _LABELS + _LEGEND
     axis: dict[str, Any] = {
         "labelExpr": "split(datum.label, '\\n')[0]",
         "labelOverlap": False,
+        "values": [names[place] for place in named(len(names), size)],
         "ticks": False,
         "domain": False,
     }
@@ -168,7 +165,7 @@ def pattern(result: Pattern, head: int | None = None) -> alt.LayerChart:
         base.transform_filter("datum.counted").mark_rect(
             filled=False,
             stroke=alt.ExprRef("datum.ink"),
-            strokeWidth=1.5,
+            strokeWidth=1.5 if size >= 10 else 0.6,
             width=alt.RelativeBandSize(0.8),
             height=alt.RelativeBandSize(0.8),
         ),

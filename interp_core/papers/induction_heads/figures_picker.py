@@ -10,11 +10,11 @@ import pandas as pd
 from interp_core.papers.induction_heads.attention import Pattern
 from interp_core.papers.induction_heads.figures_attention import (
     FAINT,
-    NAME,
     cell,
     entries,
-    last_places,
-    some_of,
+    named,
+    room_of_name,
+    some,
     tips,
 )
 from interp_core.plot import below, figure, formed, label, layered, small, theme, tip
@@ -25,17 +25,17 @@ _BARS = 110
 
 def picker(result: Pattern) -> alt.VConcatChart:
     """Return the scores of a layer's heads above the pattern of one; a click on a bar picks another."""
-    places = last_places(result)
-    width = cell(len(places)) * len(places)
+    size = cell(len(result.positions))
+    width = size * len(result.positions)
     pick = alt.selection_point(
         name="head", fields=["head"], value=[{"head": result.head}], toggle=False, clear=False
     )
-    chart = alt.vconcat(_scores(result, pick, width), _pattern(result, pick, places, width))
+    chart = alt.vconcat(_scores(result, pick, width), _pattern(result, pick, size))
     return figure(
         chart.resolve_scale(color="independent"),
         f"The heads of layer {result.layer}, and what the one that is picked looks at",
         "Click a bar to pick its head. Hover over the pattern to light a token's row and column.",
-        f"Attention below {FAINT:.0%} is drawn as 0. {some_of(result, places)}",
+        f"Attention below {FAINT:.0%} is drawn as 0. {some(result)}",
     )
 
 
@@ -56,19 +56,20 @@ def _scores(result: Pattern, pick: alt.Parameter, width: int) -> alt.Chart:
     )
 
 
-def _pattern(result: Pattern, pick: alt.Parameter, places: range, width: int) -> alt.LayerChart:
+def _pattern(result: Pattern, pick: alt.Parameter, size: int) -> alt.LayerChart:
     frame = entries(result, list(range(len(result.pattern))))
-    seen = (frame["attention"] >= FAINT) & frame["query"].isin(places) & frame["key"].isin(places)
-    frame = frame[seen].drop(columns=["row", "column"])
-    tokens = formed(result.tokens)
-    names = json.dumps([label(tokens[result.positions[place]], NAME) for place in places])
+    frame = frame[frame["attention"] >= FAINT].drop(columns=["row", "column"])
+    tokens, count = formed(result.tokens), len(result.positions)
+    width = size * count
+    names = json.dumps([label(tokens[each], room_of_name()) for each in result.positions])
     axis = alt.Axis(
-        labelExpr=f"{names}[datum.value - {places.start}]",
+        labelExpr=f"{names}[datum.value]",
+        values=named(count, size),
         labelOverlap=False,
         ticks=False,
         domain=False,
     )
-    scale = alt.Scale(domain=list(places), padding=0)
+    scale = alt.Scale(domain=list(range(count)), padding=0)
     quantity = theme.QUANTITIES["probability"]
     over = alt.selection_point(
         name="over", fields=["query", "key"], on="pointerover", clear="pointerout", empty=False
@@ -92,7 +93,7 @@ def _pattern(result: Pattern, pick: alt.Parameter, places: range, width: int) ->
     outline = base.transform_filter("datum.counted").mark_rect(
         filled=False,
         stroke=alt.ExprRef("datum.ink"),
-        strokeWidth=1.5,
+        strokeWidth=1.5 if size >= 10 else 0.6,
         width=alt.RelativeBandSize(0.8),
         height=alt.RelativeBandSize(0.8),
     )

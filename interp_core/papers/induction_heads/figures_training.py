@@ -18,7 +18,7 @@ _SIGNS = {
     "in_context": ("In-context learning: loss of late minus early tokens", "nats"),
     "derivative": (
         "Slope of the held-out loss by the logarithm of the step",
-        "change (nats) per e-fold of steps",
+        "nats per e-fold",
     ),
     "k_composition": (
         "K-composition of previous-token and induction head, above chance",

@@ -111,5 +111,6 @@ PAPER = Paper(
     presets=PRESETS,
     headline=tuple(LENS.evidence.values()),
     second=on(SECOND, *LENS.evidence.values()),
+    ships=(PromptsParams(text="shuffled"),),
 )
 run = PAPER.run

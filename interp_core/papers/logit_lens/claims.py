@@ -6,7 +6,7 @@ import numpy as np
 
 from interp_core.estimates import Estimate, means, picked
 from interp_core.findings import Finding, at_least, at_most, every
-from interp_core.papers.logit_lens.prompts import PROMPTS, Averages
+from interp_core.papers.logit_lens.prompts import PROMPTS, SHUFFLED, Averages
 
 _MIDDLE, _LAST_THIRD, _NEAR_END, _DEEP = 1 / 2, 2 / 3, 25 / 30, 28 / 30
 """Depths at which claims are tested: the shares of blocks that have run."""
@@ -16,7 +16,9 @@ _SHORT, _WHOLE = at_most(6), at_most(3)
 
 def of_averages(result: Averages) -> list[Finding]:
     """Return every claim with its measurement; what ends a prompt is asked of prompts only."""
-    if len(result.layers) < 3:
+    if (
+        len(result.layers) < 3 or result.params.text == SHUFFLED
+    ):  # a floor, of which no claim is made
         return []
     found = [*_checks(result), *_inputs(result), *_ranks(result), _monotone(result), _late(result)]
     return [*found, _crystallisation(result)] if result.params.text == PROMPTS else found

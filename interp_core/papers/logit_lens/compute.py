@@ -241,8 +241,17 @@ def _texts(model: LanguageModel, params: prompts.PromptsParams) -> list[list[int
     tokenizer = model.require_tokenizer()
     if params.text != prompts.PROMPTS:
         length = min(prompts.CONTEXT, model.info.context)
-        return corpus.openings(tokenizer, corpus.load(params.text), length)
+        shuffled = params.text == prompts.SHUFFLED
+        texts = corpus.load("prose" if shuffled else params.text)
+        read = corpus.openings(tokenizer, texts, length)
+        return _shuffled(tokenizer, read, params.seed) if shuffled else read
     return [tokenizer.prompt(each["prompt"])[: model.info.context] for each in prompts.prompts()]
+
+
+def _shuffled(tokenizer: Tokenizer, texts: list[list[int]], seed: int) -> list[list[int]]:
+    """Return the same tokens in random order, behind what stands in front."""
+    draw, front = np.random.default_rng(seed), len(tokenizer.front("auto", auto="document"))
+    return [[*ids[:front], *draw.permutation(ids[front:]).tolist()] for ids in texts]
 
 
 def _measure(model: LanguageModel, ids: list[int]) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ from interp_core.plot import (
 
 _WIDTH, AXIS, _ROW = 640, 80, 20
 """Width of a plot, room of its vertical axis, height of a row, in pixels."""
-_SAID, _OTHER = "what the model says in the end", "other tokens"
+_SAID, _OTHER = "the output's token", "other tokens"
 _DASHES = [[1, 0], [6, 3], [2, 2]]
 
 
@@ -57,7 +57,7 @@ def trajectories(
     )
     return figure(
         chart,
-        f"{scale.capitalize()} of the tracked tokens over layers",
+        f"{scale.capitalize()} of the followed tokens over layers",
         f"At position {position}, after {_quoted(result.tokens[position])}."
         + _settled(result, position),
         width=fit(_WIDTH, AXIS),
@@ -79,7 +79,7 @@ def _settled(result: LogitLens, position: int) -> str:
     if np.isnan(layer):
         return ""
     where = "the embedding" if layer < 0 else f"layer {layer:.0f}"
-    return f" The output's top token stays on top from {where} on."
+    return f" The output's token stays on top from {where} on."
 
 
 def _quoted(token: str) -> str:
@@ -195,7 +195,7 @@ def slider(
         value=layer,
         bind=alt.binding_range(min=layers[0], max=layers[-1], step=1, name="layer"),
     )
-    ticks = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], grid=True)
+    ticks = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], grid=True, domain=False)
     base = (
         alt.Chart(frame)
         .transform_filter("datum.layer === at")

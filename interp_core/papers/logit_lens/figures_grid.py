@@ -27,10 +27,12 @@ Colour = Literal["probability", "entropy", "kl", "rank", "cross_entropy"]
 
 _ROOM, _NARROW, _LONG = 620, 28, 96
 """Width that the columns share, of the narrowest, and up to which none gives way, in pixels."""
-_AXIS = 95
-"""Room of the names of layers, in pixels."""
+_AXIS, _TITLE = 95, 26
+"""Room of the names of layers, and of what stands beside them on a phone, in pixels."""
 _SIDE, _GAP, _COMPACT = 9, 2, 15
 """Room beside a token, for its dot; between columns; width of a column without tokens."""
+_GIVES = 0.9
+"""Share of what the tokens need that columns have on a phone, at least."""
 _DEEP = 150
 """Room for names that stand upright, in pixels."""
 _HEIGHT, _ROW = 500, (16, 22)
@@ -63,10 +65,18 @@ def window(result: LogitLens) -> tuple[slice, bool]:
     cells = len(result.layers)
     marks = cells + _agrees(result).sum(0) + _hits(result).sum(0)
     if (marks + cells).sum() <= theme.MAX_MARKS:
-        whole = (np.cumsum(_needs(result)[::-1]) <= fit(_ROOM, _AXIS)).sum()
+        whole = (_GIVES * np.cumsum(_needs(result)[::-1]) <= _room(result)).sum()
         return slice(-max(int(whole), 1) if narrow() else None, None), True
     fits = int((np.cumsum(marks[::-1]) <= theme.MAX_MARKS).sum())
     return slice(-max(fits, 1), None), False
+
+
+def _room(result: LogitLens) -> int:
+    """Return the width that the columns share, in pixels."""
+    if not narrow():
+        return fit(_ROOM, _AXIS)
+    names = max(font.width(name, theme.LABEL) for name in _rows(result))
+    return fit(_ROOM, int(np.ceil(names)) + _TITLE)
 
 
 def _needs(result: LogitLens) -> np.ndarray:
@@ -135,11 +145,13 @@ def grid(result: LogitLens, colour: Colour = "probability", lens: str = "") -> a
     A click selects a cell: the parameter ``cell`` holds its ``layer`` and ``position``.
     """
     where, text = window(result)
-    frame = _laid_out(_cells(result, colour), _needs(result)[where], text)
+    widths = _widths(result) if text else np.full(len(result.positions[where]), float(_COMPACT))
+    frame = _laid_out(_cells(result, colour), widths, text)
     rows = alt.Scale(domain=_rows(result)[::-1], paddingInner=0.06)
     lines = (
         _title(f"{lens}top next token {_STREAM[result.params.stream]}, {_COLOURED[colour]}"),
-        "Read a column upwards. Outlined: the output's top token. Dot: the actual next token.",
+        f"Read a column upwards. Outlined: the output's token. {'Corner dot' if text else 'Dot'}: the actual next "
+        "token. · is a space.",
         _left_out(len(result.positions[where]), len(result.positions), text),
     )
     base = alt.Chart(frame).encode(
@@ -162,15 +174,16 @@ def _title(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _laid_out(frame: pd.DataFrame, needs: np.ndarray, text: bool) -> pd.DataFrame:
-    """Return the cells with where they are, in pixels, and as much of their tokens as fits."""
+def _widths(result: LogitLens) -> np.ndarray:
+    """Return the widths of columns with tokens, in pixels."""
+    needs, least = _needs(result)[window(result)[0]], 0 if narrow() else _LONG
+    return columns.shared(needs.tolist(), _room(result), least)
+
+
+def _laid_out(frame: pd.DataFrame, of: np.ndarray, text: bool) -> pd.DataFrame:
+    """Return the cells with where they are, in columns of given widths, and what fits of their tokens."""
     position = frame["position"]
-    if text:
-        widths = pd.Series(
-            columns.shared(needs.tolist(), fit(_ROOM, _AXIS), _LONG), position.unique()
-        )
-    else:
-        widths = pd.Series(float(_COMPACT), position.unique())
+    widths = pd.Series(of, position.unique())
     width, end = position.map(widths), position.map(widths.cumsum())
     room = width - 2 * _SIDE - _GAP
     return frame.assign(

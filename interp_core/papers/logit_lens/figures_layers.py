@@ -26,17 +26,17 @@ STATISTICS = {
         "At 0 the readout is certain of one token.",
     ),
     "agreement": (
-        "Positions where the readout's top token is the output's, by layer",
+        "Positions where the readout names the output's token, by layer",
         "share of positions",
         "At 100% every readout names the output's token.",
     ),
     "median_rank": (
-        "Median rank of the output's top token, by layer",
+        "Median rank of the output's token, by layer",
         "rank",
         "At 1 at least half of the readouts name the output's token.",
     ),
     "input_share": (
-        "Positions where the readout's top token is the input token, by layer",
+        "Positions where the readout names the input token, by layer",
         "share of positions",
         "At 0% no readout looks like the input.",
     ),

@@ -17,7 +17,7 @@ from interp_core.paths import SHIPPED
 from interp_core.results import Provenance, Result
 
 _PROMPTS = "prompts.json"
-PROMPTS = "prompts"
+PROMPTS, SHUFFLED = "prompts", "shuffled"
 """The text that is no text, but prompts."""
 
 STATISTICS = ("kl", "entropy", "agreement", "median_rank", "input_share")
@@ -32,11 +32,16 @@ CONTEXT = 64
 class PromptsParams(OnModel):
     """The lens over the prompts that come with Lensbook, or over ordinary text."""
 
-    text: Literal["prompts", "prose", "code"] = param(
+    text: Literal["prompts", "prose", "code", "shuffled"] = param(
         PROMPTS,
         "Text",
-        "to read: prompts, prose or code (all written for Lensbook)",
-        names={PROMPTS: "prompts", "prose": "prose", "code": "code"},
+        "to read: prompts, prose, code (all written for Lensbook), or the prose with its tokens shuffled",
+        names={
+            PROMPTS: "prompts",
+            "prose": "prose",
+            "code": "code",
+            SHUFFLED: "prose, tokens shuffled",
+        },
     )
     skip_first: int = param(
         1,

@@ -9,8 +9,6 @@ bytes in place of the paper's, and beside it a middle layer of a larger one; fea
 a larger model, but by one rule on tokens, scored on text that it was not found on.
 """
 
-from typing import Any
-
 from interp_core.models.bundled import ONE_LAYER
 from interp_core.models.info import DEFAULT
 from interp_core.papers.sparse_autoencoder import (
@@ -36,6 +34,16 @@ from interp_core.papers.sparse_autoencoder.evaluation import Evaluation
 from interp_core.papers.sparse_autoencoder.feature import Feature
 from interp_core.papers.sparse_autoencoder.features import Features
 from interp_core.papers.sparse_autoencoder.firing import Firing
+from interp_core.papers.sparse_autoencoder.measured import (
+    COMPARED,
+    FIRST,
+    SECOND_MEASURED,
+    SECOND_TRAINING,
+    SMALL,
+    SMALL_FEATURES,
+    SMALL_TRAINING,
+    STEERED,
+)
 from interp_core.papers.sparse_autoencoder.one_layer import Transformer
 from interp_core.papers.sparse_autoencoder.params import (
     CompareParams,
@@ -99,12 +107,6 @@ PRESETS: dict[str, Params] = {
 }
 """Ready-made settings; their results on the default model ship with the package."""
 
-_FIRST = (1764, 1402, 2115, 111, 1426)
-"""The first features of the gallery of the default model's dictionary that ships."""
-
-STEERED = SteerParams(feature=1402, strength=1.0)
-"""A continuation with the second of these; it ships."""
-
 FIRING = Question(
     name="text",
     label="One text",
@@ -136,7 +138,7 @@ FEATURE = Question(
         Figure("neighbours", figures_feature.neighbours, label="Neighbours"),
     ),
     examples={
-        f"Feature {n} of {DEFAULT}": {"model": DEFAULT, "sae": SHIPS, "feature": n} for n in _FIRST
+        f"Feature {n} of {DEFAULT}": {"model": DEFAULT, "sae": SHIPS, "feature": n} for n in FIRST
     },
 )
 
@@ -251,26 +253,6 @@ TRANSFORMER = Question(
     figures=(Figure("losses", figures_training.losses, live=True),),
 )
 
-SMALL_TRAINING = TrainParams(
-    model=ONE_LAYER,
-    site="mlp_post",
-    architecture="standard",
-    width=8,
-    l1=(0.002, 0.005, 0.012),
-    tokens=1_000_000,
-    activations=400_000,
-)
-"""Dictionaries of the paper's model, small; the one of at most 20 active latents ships."""
-
-_SMALL: dict[str, Any] = {"model": ONE_LAYER, "windows": 216}
-_GALLERY = (2791, 501, 1661, 690, 685, 237, 1094, 2149, 1112, 2574)
-SMALL_FEATURES = tuple(FeatureParams(**_SMALL, feature=n) for n in _GALLERY)
-"""The gallery of the one-layer model's features, as its rule has it (:attr:`Features.gallery`)."""
-
-COMPARED = tuple(CompareParams(**_SMALL, other=other) for other in (SHIPS, "338a52bf7021acca"))
-"""The one-layer model's dictionary beside itself, and beside one that was trained as it was, but for the seed
-(1). What was measured ships; the other dictionary does not."""
-
 PAPER = Paper(
     name="sparse-autoencoder",
     title="Towards Monosemanticity",
@@ -282,18 +264,20 @@ PAPER = Paper(
     level="advanced",
     presets=PRESETS,
     headline=(
-        EvaluateParams(**_SMALL),
-        FeaturesParams(**_SMALL),
+        EvaluateParams(**SMALL),
+        FeaturesParams(**SMALL),
         SMALL_TRAINING,
         COMPARED[1],
         EvaluateParams(),
         EvaluateParams(text="prose"),
         FeaturesParams(),
     ),
+    second=SECOND_MEASURED,
     ships=(
         COMPARED[0],
+        SECOND_TRAINING,
         *SMALL_FEATURES,
-        *(FeatureParams(feature=n) for n in _FIRST),
+        *(FeatureParams(feature=n) for n in FIRST),
         STEERED,
     ),
 )

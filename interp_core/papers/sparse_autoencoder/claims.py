@@ -10,6 +10,7 @@ from interp_core.estimates import Estimate, Resample, means, share
 from interp_core.findings import THEIRS, Finding, at_least, at_most, every
 from interp_core.models.bundled import ONE_LAYER
 from interp_core.papers.sparse_autoencoder.comparison import NEAR, Comparison
+from interp_core.papers.sparse_autoencoder.dictionary import SHIPS
 from interp_core.papers.sparse_autoencoder.evaluation import Evaluation
 from interp_core.papers.sparse_autoencoder.features import ENOUGH, Features
 from interp_core.papers.sparse_autoencoder.params import OnText
@@ -21,6 +22,7 @@ bar is near the paper's 79%."""
 DEAD, DECADES, RECURS, SPLITS = at_most(0.1), at_least(3.0), at_least(0.5), at_least(0.5)
 _ABOVE = at_least(0.0)
 _NO_INTERVAL = "no interval, as sums over held-out text are kept"
+_TOPK = "TopK fixes it"
 _WORTH = "How much of the model does our interpretation explain?"
 
 
@@ -31,10 +33,10 @@ def kept(result: Evaluation) -> list[Finding]:
         Estimate.of_ends(result.metric(name), result.n, "windows")
         for name in ("l0", "ce_loss_score", "ce_loss_score_mean_ablation")
     )
-    silent = share((result.density == 0).astype(float), "latents")
+    silent = share((result.density == 0).astype(float), "features")
     return [
-        *_faithful(l0, recovered, mean, end, on, given=_fixed(result)),
-        _alive(silent, f"share of latents never active in {result.positions:,} tokens", end, on),
+        *_faithful(l0, recovered, mean, end, on, given=_given(result)),
+        _alive(silent, f"share of features never active in {result.positions:,} tokens", end, on),
         _decades(result),
         *(
             Finding.measured(
@@ -51,9 +53,12 @@ def kept(result: Evaluation) -> list[Finding]:
     ]
 
 
-def _fixed(result: Evaluation) -> bool:
-    """Return whether as many latents are active in every window, as with TopK."""
-    return bool(np.ptp(result.sum("l0") / result.sum("n")) == 0)
+def _given(result: Evaluation) -> str:
+    """Return why it is no finding how many latents are active, where it is none."""
+    if np.ptp(result.sum("l0") / result.sum("n")) == 0:
+        return _TOPK
+    chosen = (result.params.model, result.params.sae) == (ONE_LAYER, SHIPS)
+    return "of the dictionaries trained, the one that keeps this was chosen" if chosen else ""
 
 
 def _text(params: OnText) -> tuple[str, str]:
@@ -71,11 +76,11 @@ def _faithful(
     end: str = "",
     on: str = "",
     more: str = "",
-    given: bool = False,
+    given: str = "",
 ) -> list[Finding]:
     """Return whether a dictionary is sparse, and what it keeps of the loss.
 
-    Where L0 is ``given``, as TopK has it, its finding is a check.
+    Where L0 is ``given``, for the reason that is named, its finding is a check.
     """
     return [
         Finding.measured(
@@ -83,11 +88,11 @@ def _faithful(
             f"Few features are active at a token{on}",
             "fewer than 10 to 20 of 4,096",
             l0,
-            "latents",
+            "features",
             bar=SPARSE,
-            criterion="; ".join(part for part in (more, "TopK fixes it" * given) if part),
-            measure="L0: latents above 0 at a token, mean over tokens",
-            check=given,
+            criterion="; ".join(part for part in (more, given) if part),
+            measure="L0: features above 0 at a token, mean over tokens",
+            check=bool(given),
         ),
         Finding.measured(
             f"recovered{end}",
@@ -135,7 +140,7 @@ def _decades(result: Evaluation) -> Finding:
     active = result.density[result.density > 0]
     shows = math.log10(np.percentile(active, 99) * result.positions) if len(active) else -math.inf
     too_short = shows < DECADES.low
-    spread = Estimate(result.decades, len(active), "active latents")
+    spread = Estimate(result.decades, len(active), "active features")
     at_most_shown = Estimate(spread.value, spread.n, spread.of, spread.value, math.inf)
     return Finding.measured(
         f"decades{end}",
@@ -147,7 +152,7 @@ def _decades(result: Evaluation) -> Finding:
         criterion=DECADES.words("decades")
         + "; no interval, as densities are sums over the text"
         + f"; {result.positions:,} tokens can show {shows:.1f}" * too_short,
-        measure="from the 1st to the 99th percentile of the densities of active latents",
+        measure="from the 1st to the 99th percentile of the densities of active features",
     )
 
 
@@ -193,12 +198,12 @@ def trained(result: Training) -> list[Finding]:
         row = frame.iloc[0]
         columns = ("l0", "ce_loss_score", "ce_loss_score_mean_ablation")
         l0, recovered, mean = (Estimate(float(row[name]), 1, "training") for name in columns)
-        given = result.params.architecture == "topk"
-        dead = share(np.arange(result.latents) < round(row["dead"] * result.latents), "latents")
+        given = _TOPK if result.params.architecture == "topk" else ""
+        dead = share(np.arange(result.latents) < round(row["dead"] * result.latents), "features")
         return [
             *_faithful(l0, recovered, mean, more=_NO_INTERVAL, given=given),
             _alive(
-                dead, "share of latents not active in the last twentieth of training", "_training"
+                dead, "share of features not active in the last twentieth of training", "_training"
             ),
         ]
     if len(frame) < 3:
@@ -223,7 +228,7 @@ def recurs(result: Comparison) -> Finding | None:
     values = result.correlation[:, result.often]
     if result.itself or result.wider or values.shape[1] < 2:
         return None
-    resample = Resample(values.shape[1], "latents", 0)
+    resample = Resample(values.shape[1], "features", 0)
     draws = resample.pooled_medians(list(values.T[:, :, None]))
     middle, floor = np.median(values, axis=1)
     median = resample.estimate(middle, draws[:, 0])
@@ -237,8 +242,8 @@ def recurs(result: Comparison) -> Finding | None:
         "correlation",
         holds=every((RECURS.verdict(median), _ABOVE.verdict(above))),
         criterion=f"{RECURS.words('correlation')}, and above the median with the activations of other text ({floor:.2f}); "
-        "the interval is over latents of this pair",
-        measure="median over latents of the largest correlation of activations with one of the other's, on held-out text",
+        "features of one dictionary may correlate as closely with each other; the interval is over features of this pair",
+        measure="median over features of the largest correlation of activations with one of the other's, on held-out text",
         place="Universality",
     )
 
@@ -252,11 +257,11 @@ def splits(result: Comparison) -> Finding | None:
         "splits",
         "A wider dictionary splits features",
         "features split as dictionaries grow; one for base64 becomes three",
-        share((counts >= 2).astype(float), "latents of the narrower"),
+        share((counts >= 2).astype(float), "features of the narrower"),
         "share",
         bar=SPLITS,
-        criterion=f"cosines of decoder directions from {NEAR:g} on count; latents that are nearest to none are left out",
-        measure="of the narrower dictionary's latents that are the nearest of some in the wider, the share that are "
+        criterion=f"cosines of decoder directions from {NEAR:g} on count; features that are nearest to none are left out",
+        measure="of the narrower dictionary's features that are the nearest of some in the wider, the share that are "
         "of two or more",
         place="Feature Splitting",
     )

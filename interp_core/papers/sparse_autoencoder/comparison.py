@@ -28,6 +28,7 @@ class Comparison(Result):
     beside itself, each latent itself is left out.
     """
 
+    version: ClassVar[int] = 2
     files: ClassVar[Mapping[str, str]] = {"manual": MANUAL, "texts": TEXTS, "dictionaries": INDEX}
 
     params: CompareParams

@@ -41,6 +41,7 @@ DENSE = 0.1
 class Evaluation(Result):
     """Sums over the tokens of each window, and each latent's density."""
 
+    version: ClassVar[int] = 2
     files: ClassVar[Mapping[str, str]] = {"manual": MANUAL, "texts": TEXTS, "dictionaries": INDEX}
 
     params: EvaluateParams

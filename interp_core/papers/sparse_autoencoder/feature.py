@@ -25,6 +25,7 @@ BEFORE, AFTER = 20, 12
 class Feature(Result):
     """One feature on a text; NaN where a window ends."""
 
+    version: ClassVar[int] = 2
     files: ClassVar[Mapping[str, str]] = {"manual": MANUAL, "texts": TEXTS, "dictionaries": INDEX}
 
     params: FeatureParams

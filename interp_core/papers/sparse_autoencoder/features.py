@@ -25,6 +25,7 @@ GALLERY = 10
 class Features(Result):
     """A dictionary's features, by number; NaN where one is never active."""
 
+    version: ClassVar[int] = 2
     files: ClassVar[Mapping[str, str]] = {"manual": MANUAL, "texts": TEXTS, "dictionaries": INDEX}
 
     params: FeaturesParams

@@ -64,7 +64,7 @@ def activations(result: Firing) -> alt.Chart:
         chart,
         f"Strongest features of the text: {result.site}",
         f"{len(set(result.feature.tolist())):,} features are active, {result.l0:.0f} at a token. The first token, the attention "
-        "sink, is left out. A click opens a feature.",
+        "sink, is left out.",
         width=fit(min(_WIDTH, _CELL * len(result.tokens)), _AXIS),
         height=22 * max(len(strongest), 1),
     )

@@ -20,11 +20,12 @@ def cosines(result: Comparison) -> alt.Chart:
     """Return how close in direction the closest latent of the other dictionary is."""
     return _beside_floor(
         result.cosine,
-        "largest cosine with a latent of the other dictionary",
+        f"largest cosine with {_another(result)}",
         "random directions",
-        "How close the closest direction is",
+        f"Closest feature in {'the same' if result.itself else 'another'} dictionary, by direction",
         f"All of {result.about[0]}, against {_named(result)}.",
         "Random directions have the mean and covariance of the other's.",
+        measured="its directions",
     )
 
 
@@ -33,11 +34,12 @@ def correlations(result: Comparison) -> alt.Chart:
     some = result.correlation[:, result.often]
     return _beside_floor(
         some,
-        "largest correlation with a latent of the other",
-        "with other text",
-        "How well activations go along",
-        f"The {some.shape[1]:,} latents that are active at {ENOUGH} or more of {result.positions:,} tokens. Other text: the other's "
+        f"largest correlation with {_another(result)}",
+        "other text",
+        f"Closest feature in {'the same' if result.itself else 'another'} dictionary, by activations",
+        f"The {some.shape[1]:,} features that are active at {ENOUGH} or more of {result.positions:,} tokens. Other text: the other's "
         "activations are read one window further on.",
+        measured="the same text",
     )
 
 
@@ -45,9 +47,15 @@ def _named(result: Comparison) -> str:
     return "itself, each latent left out" if result.itself else result.about[1]
 
 
-def _beside_floor(rows: np.ndarray, title: str, floor: str, heading: str, *lines: str) -> alt.Chart:
+def _another(result: Comparison) -> str:
+    return f"a feature of the {'same' if result.itself else 'other'} dictionary"
+
+
+def _beside_floor(
+    rows: np.ndarray, title: str, floor: str, heading: str, *lines: str, measured: str
+) -> alt.Chart:
     """Return histograms of what was measured and of its floor, ``rows`` [2, latent]."""
-    names = ("measured", floor)
+    names = (measured, floor)
     frame = pd.concat(
         pd.DataFrame(
             {
@@ -59,14 +67,15 @@ def _beside_floor(rows: np.ndarray, title: str, floor: str, heading: str, *lines
         )
         for row, name in zip(rows, names, strict=True)
     ).query("count > 0")
+    least = min(0.0, float(frame["low"].min()))
     chart = (
         alt.Chart(frame)
         .transform_calculate(floor="0")
         .mark_rect(opacity=0.6)
         .encode(
-            x=alt.X("low:Q", title=title, scale=alt.Scale(domain=[float(_BINS[0]), 1])),
+            x=alt.X("low:Q", title=title, scale=alt.Scale(domain=[least, 1], nice=False)),
             x2="high:Q",
-            y=alt.Y("floor:Q", title="latents", axis=alt.Axis(grid=True)),
+            y=alt.Y("floor:Q", title="features", axis=alt.Axis(grid=True)),
             y2="count:Q",
             color=alt.Color("kind:N", legend=legend(names, 2)).scale(
                 domain=list(names), range=[theme.CATEGORIES[1], theme.CATEGORIES[3]]
@@ -75,7 +84,7 @@ def _beside_floor(rows: np.ndarray, title: str, floor: str, heading: str, *lines
                 alt.Tooltip("kind:N"),
                 tip("low", "from", ".3f"),
                 tip("high", "to", ".3f"),
-                tip("count", "latents", "d"),
+                tip("count", "features", "d"),
             ],
         )
     )
@@ -93,19 +102,19 @@ def splits(result: Comparison) -> alt.Chart:
         .encode(
             x=alt.X(
                 "count:N",
-                title="latents of the wider dictionary whose nearest it is",
+                title="features of the wider dictionary whose nearest it is",
                 sort=names,
                 axis=alt.Axis(labelAngle=0, ticks=False),
             ),
-            y=alt.Y("latents:Q", title="latents of the narrower", axis=alt.Axis(grid=True)),
-            tooltip=[alt.Tooltip("count:N"), tip("latents", "latents", "d")],
+            y=alt.Y("latents:Q", title="features of the narrower", axis=alt.Axis(grid=True)),
+            tooltip=[alt.Tooltip("count:N"), tip("latents", "features", "d")],
         )
     )
     widths = sorted((len(result.nearest), len(result.back)))
     return figure(
         chart,
-        f"Where {widths[0]:,} latents became {widths[1]:,}",
-        f"A latent of the wider dictionary counts where its cosine with the nearest is at least {NEAR:g}.",
+        f"Where {widths[0]:,} features became {widths[1]:,}",
+        f"A feature of the wider dictionary counts where its cosine with the nearest is at least {NEAR:g}.",
         width=fit(_WIDTH, _AXIS),
         height=240,
     )
@@ -120,11 +129,11 @@ def compared(result: Comparison) -> str:
     )
     if got["correlated"]:
         said += (
-            f"Of the {got['correlated']:,} latents that are active at {ENOUGH} tokens or more, activations go along with the "
-            f"other's best latent with a median correlation of {got['correlation']:.2f} (with other text: "
+            f"Of the {got['correlated']:,} features that are active at {ENOUGH} tokens or more, activations go along with the "
+            f"other's best feature with a median correlation of {got['correlation']:.2f} (with other text: "
             f"{got['correlation_floor']:.2f})."
         )
     if result.wider:
         several = int((result.splits >= 2).sum())
-        said += f" Of the narrower one's {len(result.splits):,} latents, {several:,} are the nearest of two or more."
+        said += f" Of the narrower one's {len(result.splits):,} features, {several:,} are the nearest of two or more."
     return said

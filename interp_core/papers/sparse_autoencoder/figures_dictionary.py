@@ -14,6 +14,8 @@ from interp_core.plot import figure, fit, layered, theme, tip
 _WIDTH, _AXIS = 640, 80
 _LISTED = 200
 """Features of a list, at most."""
+WELL = 0.5
+"""F1 above which a rule is said to tell something well."""
 _SIDES = {
     "ce_loss_score": "dictionary",
     "ce_loss_score_mean_ablation": "dictionary, against the mean",
@@ -54,11 +56,12 @@ def recovered(result: Evaluation) -> alt.LayerChart:
     return figure(
         layered(
             base.mark_bar(opacity=0.5, color=theme.CATEGORIES[1]).encode(x=x),
-            base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q"),
+            base.mark_rule(strokeWidth=2.4, style="outline").encode(x=alt.X("low:Q"), x2="high:Q"),
         ),
         f"Loss recovered with {result.metric('l0')[0]:.0f} numbers a token",
         "0 is zeros in the site's place, 1 the model as it is; the second row has the site's mean for its 0.",
-        f"PCA and random directions have as many numbers a token. Rules: 95% intervals over {result.n} windows.",
+        "PCA: the same components at every token. Random: the largest of as many as features, anew at each.",
+        f"Lines: 95% intervals over {result.n} windows.",
         width=fit(_WIDTH - 160, 200),
         height=150,
     )
@@ -95,25 +98,25 @@ def densities(result: Evaluation | Features) -> alt.Chart:
         .encode(
             x=alt.X(
                 "low:Q",
-                title="share of tokens at which a latent is active (log scale)",
+                title="share of tokens at which a feature is active (log scale)",
                 scale=alt.Scale(type="log"),
                 axis=alt.Axis(format=".0e", tickCount=6),
             ),
             x2="high:Q",
-            y=alt.Y("floor:Q", title="latents", axis=alt.Axis(grid=True)),
+            y=alt.Y("floor:Q", title="features", axis=alt.Axis(grid=True)),
             y2="count:Q",
             tooltip=[
                 tip("low", "from", ".2e"),
                 tip("high", "to", ".2e"),
-                tip("count", "latents", "d"),
+                tip("count", "features", "d"),
             ],
         )
         .transform_calculate(floor="0")
     )
     return figure(
         chart,
-        "How often latents are active",
-        f"{len(active):,} of {len(result.density):,} latents are active in {result.positions:,} tokens.",
+        "How often features are active",
+        f"{len(active):,} of {len(result.density):,} features are active in {result.positions:,} tokens.",
         width=fit(_WIDTH, _AXIS),
         height=240,
     )
@@ -179,7 +182,7 @@ def decoder_map(result: Features) -> alt.Chart:
     return figure(
         chart,
         "Directions of the decoder",
-        f"PCA of unit directions; the plane has {result.map_share:.1%} of their variance. A click opens a feature.",
+        f"PCA of unit directions; the plane has {result.map_share:.1%} of their variance.",
         width=fit(560, _AXIS),
         height=420,
     )
@@ -223,20 +226,35 @@ def evaluated(result: Evaluation) -> str:
         result.metric(f"ce_loss_score{end}") for end in ("", "_mean_ablation", "_pca")
     )
     return (
-        f"With {result.metric('l0')[0]:.1f} active latents a token, {score[0]:.1%} [{score[1]:.1%}, {score[2]:.1%}] of the loss "
+        f"With {result.metric('l0')[0]:.1f} active features a token, {score[0]:.1%} [{score[1]:.1%}, {score[2]:.1%}] of the loss "
         f"is recovered (zero ablation; {mean[0]:.1%} against mean ablation); as many principal components recover "
-        f"{pca[0]:.1%}. {result.dead:.1%} of the latents are never active in {result.positions:,} tokens."
+        f"{pca[0]:.1%}. {result.dead:.1%} of the features are never active in {result.positions:,} tokens."
     )
 
 
 def described(result: Features) -> str:
     """Return how well rules tell features, and what stands beside them."""
+    return f"{_told(result)} {spread(result)}"
+
+
+def _told(result: Features) -> str:
     means = np.nanmean(result.scores, 1)
     return (
         f"One rule on the token or the one before it tells a feature with a mean F1 of {means[0]:.2f} on held-out windows; the neuron "
         f"that correlates most with it, {means[2]:.2f}; a random direction, {means[3]:.2f}; and another feature's rule, "
-        f"{means[1]:.2f}. Rules are heuristics, and most features are not told by one. {_peaked(result)}"
+        f"{means[1]:.2f}."
     )
+
+
+def spread(result: Features) -> str:
+    """Return how many features one rule tells well, the medians, and how peaked activations are."""
+    well = (result.scores > WELL).mean(1)
+    middle = np.nanmedian(result.scores, 1)
+    return (
+        f"Rules are heuristics: one tells {well[0]:.0%} of the features with an F1 above {WELL:g}, {well[2]:.0%} of the "
+        f"neurons and {well[3]:.0%} of the random directions (medians {middle[0]:.2f}, {middle[2]:.2f} and {middle[3]:.2f}). "
+        f"{_peaked(result)}"
+    ).strip()
 
 
 def _peaked(result: Features) -> str:
@@ -245,6 +263,6 @@ def _peaked(result: Features) -> str:
         return ""
     feature, neuron, drawn = np.nanmedian(result.kurtosis[[0, 2, 3]], 1)
     return (
-        "How peaked activations are over tokens, as their excess kurtosis (0 for a normal distribution; medians): "
-        f"{feature:,.0f} of features, {neuron:,.1f} of these neurons, {drawn:,.1f} of random directions."
+        "How peaked activations are over tokens is told by their excess kurtosis, 0 for a normal distribution: the medians are "
+        f"{feature:,.0f} of features, {neuron:,.1f} of these neurons and {drawn:,.1f} of random directions."
     )

@@ -156,8 +156,10 @@ def sentence(result: Feature) -> str:
     if np.isfinite(result.agreement):
         said += (
             " What its removal adds to the loss of the tokens after it, and what it would add by the feature's logit weights "
-            f"alone, correlate by {result.agreement:.2f}."
+            f"alone, correlate by {result.agreement:.2f}"
         )
+        one = result.provenance.model.n_layers == 1
+        said += ", as must nearly be so in a model of one layer." if one else "."
     return said
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from interp_core.papers.sparse_autoencoder.one_layer import Transformer
 from interp_core.papers.sparse_autoencoder.training import Training
-from interp_core.plot import figure, fit, points, small, strokes, theme, tip, y_axis
+from interp_core.plot import figure, fit, layered, points, small, strokes, theme, tip, y_axis
 
 _WIDTH, _AXIS = 640, 80
 
@@ -22,8 +23,8 @@ def curves(result: Training) -> alt.VConcatChart:
     )
     what = {
         "mse": ("Squared error of held-out activations", "MSE", ".3~f"),
-        "l0": ("Active latents a token", "L0", ".3~s"),
-        "dead": ("Dead latents", "share", ".0%"),
+        "l0": ("Active features a token", "L0", ".3~s"),
+        "dead": ("Dead features", "share", ".0%"),
     }
     panels = []
     for column, (title, unit, form) in what.items():
@@ -51,8 +52,8 @@ def curves(result: Training) -> alt.VConcatChart:
         )
     return figure(
         alt.vconcat(*panels, spacing=14),
-        f"Training of {result.latents:,} latents on {result.params.site} of layer {result.layer}",
-        f"{result.activations:,} activations were captured. A latent is dead that was not active in the last twentieth "
+        f"Training of {result.latents:,} features on {result.params.site} of layer {result.layer}",
+        f"{result.activations:,} activations were captured. A feature is dead that was not active in the last twentieth "
         "of training.",
     )
 
@@ -72,17 +73,24 @@ def pareto(result: Training) -> alt.LayerChart:
         )
     )
     colours = dict(zip(("against zeros", "against the mean"), theme.CATEGORIES[1:3], strict=True))
-    low = min(0.0, float(long["value"].min()))
-    return figure(
+    low = np.floor(20 * (float(long["value"].min()) - 0.02)) / 20
+    room = [max(float(frame["l0"].min()), 0.1) / 1.7, float(frame["l0"].max()) * 1.2]
+    ticks = [v for k in range(5) for v in (10**k, 2 * 10**k, 5 * 10**k) if room[0] < v < room[1]]
+    x = alt.X(
+        "l0:Q",
+        title="L0: active features a token (log scale)",
+        scale=alt.Scale(type="log", domain=room, nice=False),
+        axis=alt.Axis(values=ticks, format="d"),
+    )
+    y = y_axis("value", "share of the loss recovered", (low, 1), format="%", tickCount=6)
+    sign = "λ" if result.params.architecture == "standard" else "k"
+    named = frame.assign(value=frame["ce_loss_score"], name=[f"{s:g}" for s in frame["sparsity"]])
+    curves = (
         alt.Chart(long)
         .mark_line(point=alt.OverlayMarkDef(size=60, filled=True), strokeWidth=2)
         .encode(
-            x=alt.X(
-                "l0:Q",
-                title="L0: active latents a token (log scale)",
-                scale=alt.Scale(type="log", padding=10),
-            ),
-            y=y_axis("value", "share of the loss recovered", (low, 1), format="%", tickCount=6),
+            x=x,
+            y=y,
             color=alt.Color("name:N", legend=strokes(colours, 2)).scale(
                 domain=list(colours), range=list(colours.values())
             ),
@@ -90,11 +98,15 @@ def pareto(result: Training) -> alt.LayerChart:
                 tip("sparsity", "sparsity", ".3~g"),
                 tip("l0", "L0", ".3~g"),
                 tip("value", "recovered", ".1%"),
-                tip("dead", "dead latents", ".1%"),
+                tip("dead", "dead features", ".1%"),
             ],
-        ),
+        )
+    )
+    names = alt.Chart(named).mark_text(dx=-4, dy=-9, align="right")
+    return figure(
+        layered(curves, names.encode(x=x, y=y, text="name:N")),
         "Sparsity against the loss recovered",
-        "Held-out text; 1 is the model as it is.",
+        f"Held-out text; 100% is the model as it is. Above a pair of points: its {sign}.",
         width=fit(_WIDTH, _AXIS),
         height=280,
     )
@@ -104,11 +116,13 @@ def losses(result: Transformer) -> alt.Chart:
     """Return the held-out loss of the one-layer model over training."""
     frame = result.frames["training"]
     top = float(frame["loss"].max()) * 1.04
+    dots = points()
+    dots["color"] = theme.CATEGORIES[1]
     chart = (
         alt.Chart(frame)
-        .mark_line(point=points(), strokeWidth=2, color=theme.CATEGORIES[1])
+        .mark_line(point=dots, strokeWidth=2, color=theme.CATEGORIES[1])
         .encode(
-            x=alt.X("step:Q", title="training step", axis=alt.Axis(format="~s")),
+            x=alt.X("step:Q", title="training step", axis=alt.Axis(format=",d", tickCount=6)),
             y=y_axis("loss", "cross-entropy (nats a byte)", (0, top), tickCount=6),
             tooltip=[tip("step", "step", ",d"), tip("loss", "nats a byte", ".3f")],
         )
@@ -135,9 +149,9 @@ def trained(result: Training) -> str:
 
 
 def modelled(result: Transformer) -> str:
-    """Return how well the one-layer model predicts text, and how it is opened."""
+    """Return how well the one-layer model predicts text."""
     reached = result.frames["training"]
     return (
-        f"After {int(reached['step'].iloc[-1]):,} steps the loss of held-out text is {reached['loss'].iloc[-1]:.2f} nats a byte. "
-        "Kept in a folder, it opens as a model in every question of every paper."
+        f"After {int(reached['step'].iloc[-1]):,} steps the loss of held-out text is "
+        f"{reached['loss'].iloc[-1]:.2f} nats a byte."
     )

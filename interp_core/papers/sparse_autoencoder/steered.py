@@ -16,6 +16,7 @@ from interp_core.papers.steering.generations import Generations
 class Steered(Generations):
     """Continuations, the one of the model as it is first."""
 
+    version: ClassVar[int] = 2
     files: ClassVar[Mapping[str, str]] = {"manual": MANUAL, "texts": TEXTS, "dictionaries": INDEX}
 
     params: SteerParams  # type: ignore[assignment]  # another question's

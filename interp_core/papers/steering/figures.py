@@ -24,18 +24,23 @@ def answers(result: Generations) -> alt.LayerChart:
                 told, result.tokens[row], _centred(result)[row], {"surprise": result.surprise[row]}
             )
         )
-    key = gradient(["projection on", "the vector"], width + 120, format=".2~f")
+    # Continuations of a text with one feature of a dictionary are drawn alike.
+    feature = getattr(result.params, "feature", None)
+    what, direction = (
+        ("Answers", "the vector") if feature is None else ("Continuations", "the feature")
+    )
+    key = gradient(["projection on", direction], width + 120, format=".2~f")
     colour = alt.Color("value:Q", scale=theme.signed(_bound(result)), legend=key)
     tips = [
-        tip("value", "projection on the vector", ".2f"),
+        tip("value", f"projection on {direction}", ".2f"),
         tip("surprise", "-log p, unsteered (nats)", ".2f"),
     ]
     return figure(
         passages(texts, colour, tips, width),
-        f"Answers, steered at {result.where}",
-        "Colours: projection of the unsteered model's residual stream on the vector's direction, less the "
-        "mean over the answers.",
-        "Perplexity is that of the answer under the unsteered model; hover over a token for its own.",
+        f"{what}, steered at {result.where}",
+        f"Colours: projection of the unsteered model's residual stream on {direction}'s direction, less the "
+        f"mean over the {what.lower()}.",
+        f"Perplexity is that of the {what[:-1].lower()} under the unsteered model; hover over a token for its own.",
     )
 
 

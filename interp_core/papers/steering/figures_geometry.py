@@ -115,7 +115,7 @@ def letters(result: Geometry) -> alt.LayerChart:
                     "value": cosine[:, 0],
                     "low": cosine[:, 1],
                     "high": cosine[:, 2],
-                    "name": "pairs with (A) matching, with (B) matching",
+                    "name": "(A)-matching against (B)-matching pairs",
                 }
             ),
             pd.DataFrame(
@@ -132,12 +132,16 @@ def letters(result: Geometry) -> alt.LayerChart:
     colours = dict(
         zip(frame["name"].unique(), (theme.CATEGORIES[1], theme.CATEGORIES[0]), strict=True)
     )
-    told = "This vector is a letter vector." if result.is_letter else ""
+    told = (
+        "The two parts point opposite ways: activations here carry the letter."
+        if result.is_letter
+        else ""
+    )
     return figure(
         lines(frame, result.layers, colours, y_axis("value", "cosine", (-1, 1))),
         f"Vectors of two parts of the pairs: {result.behaviour}",
-        "A vector of behaviour is the same whichever letter matches (1); one of letters turns round (-1). "
-        "Two halves, either with both letters, say how steady it is.",
+        "Vectors of a behaviour are the same whichever letter matches (1); those of the letter are opposite (-1). "
+        "Two halves, either with both letters, say how steady the vector is that is added.",
         f"Band: 95% interval over pairs. {told}".strip(),
         width=fit(_SIZE[0], _AXIS),
         height=_SIZE[1],
@@ -188,8 +192,8 @@ def sentence(result: Geometry) -> str:
     accuracy = result.accuracy
     if result.params.protocol == "ab":
         return (
-            f"{_turned(result)} Unsteered, the model picks the matching letter of {accuracy.value:.0%} of pairs, and says A with "
-            f"{np.nanmean(result.says_a):.0%}."
+            f"{_turned(result)} Unsteered, the model picks the matching letter of {accuracy.value:.0%} of pairs, and gives A "
+            f"{np.nanmean(result.says_a):.0%} on average."
         )
     return (
         f"After block {result.middle} the matching answer of {result.apart[result.middle].mean():.0%} of "
@@ -203,11 +207,14 @@ def _turned(result: Geometry) -> str:
     if np.isnan(value):
         return "Only one letter matches in these pairs, so that letter and behaviour are not told apart."
     if result.is_letter:
-        said = "This vector is a letter vector: it turns round with the letter that matches"
+        said = (
+            "Activations at the letter carry the letter: vectors of the pairs with (A) matching and of those with (B) "
+            "matching point opposite ways"
+        )
     elif low >= 0:
         said = "The vector keeps its direction whichever letter matches"
     else:
-        said = "Whether the vector is one of the letter is undecided"
+        said = "Whether the vector turns round with the letter that matches is undecided"
     return f"{said} (cosine {value:.2f} [{low:.2f}, {high:.2f}] after block {result.middle})."
 
 

@@ -125,7 +125,8 @@ def _curves(
 ) -> alt.LayerChart:
     low, high = domain
     margin = 0.04 * max(high - low, 1e-3)
-    x = x_axis("multiplier", unit, (frame["multiplier"].min(), frame["multiplier"].max()))
+    at = sorted(frame["multiplier"].unique().tolist())
+    x = x_axis("multiplier", unit, (at[0], at[-1]), values=at, format="~g")
     base = alt.Chart(frame).encode(
         x=x,
         color=alt.Color("name:N", legend=strokes(colours, 3, symbolOpacity=1)).scale(
@@ -161,7 +162,7 @@ def floors(result: Strength) -> alt.LayerChart:
     )
     x = x_axis(
         "swing",
-        f"change of p from {-result.at:+g} to {result.at:+g}",
+        f"change of p(matching), {_unit(result)} {-result.at:+g} to {result.at:+g}",
         (-1.05 * reach, 1.05 * reach),
         grid=True,
     )
@@ -189,9 +190,9 @@ def floors(result: Strength) -> alt.LayerChart:
     random, shuffled = result.floor_share(RANDOM), result.floor_share(SHUFFLED)
     return figure(
         chart,
-        f"What other vectors of the same norm do at layer {result.layer}: {result.behaviour}",
-        f"Random vectors move p by {random[0]:.0%} of what this one does, vectors of pairs with shuffled answers "
-        f"by {shuffled[0]:.0%}, in the mean size.",
+        f"What other vectors of the same norm do at layer {result.layer} of {result.provenance.model.id}: {result.behaviour}",
+        f"On average, sign left out, random vectors move p(matching) by {random[0]:.0%} of what this one does, vectors of "
+        f"pairs with shuffled answers by {shuffled[0]:.0%}.",
         f"A point a vector; the bar is the 95% interval over {result.n} held-out pairs.",
     )
 
@@ -251,7 +252,7 @@ def trade(result: Strength) -> alt.LayerChart:
             *(_named(base, sign, **place) for sign, place in _BESIDE.items()),
         ),
         f"Effect against cost at layer {result.layer}: {result.behaviour}",
-        "A point a strength, with its multiplier beside it: vectors are compared fairly at equal cost.",
+        "A point a strength, with its multiplier beside it.",
         f"Cost: prose, every token steered{_unlike(result)}.",
         width=fit(_SIZE[0] - 120, _AXIS),
         height=_SIZE[1],
@@ -259,7 +260,7 @@ def trade(result: Strength) -> alt.LayerChart:
 
 
 _BESIDE = {
-    "<": {"dx": -6, "dy": 11, "align": "right"},
+    "<": {"dx": 6, "dy": -9, "align": "left"},
     "==": {"dx": 9, "dy": 0, "align": "left"},
     ">": {"dx": -6, "dy": -9, "align": "right"},
 }
@@ -273,12 +274,12 @@ def _named(base: alt.Chart, sign: str, **place: Any) -> alt.Chart:
 
 def strengthened(result: Strength) -> str:
     """Return how far the ends of the multipliers lie apart, and what that costs."""
-    p = result.p[0].mean(1)
+    low, middle, high = result.p[0].mean(1)[[0, result.zero, -1]]
+    goes = "rises" if low < middle < high else "goes"
     return (
-        f"At layer {result.layer} p(matching) goes from {p[0]:.2f} at {result.multipliers[0]:+g} over {p[result.zero]:.2f} "
-        f"unsteered to {p[-1]:.2f} at {result.multipliers[-1]:+g}; {result.multipliers[-1]:+g} costs "
-        f"{result.cost[-1, 0]:.2f} nats a token on unrelated text. Between -1 and +1 random vectors of the same norm "
-        f"move it {told(result, RANDOM)} as far. {_norms(result)}"
+        f"At layer {result.layer} p(matching) {goes} from {low:.2f} at {result.multipliers[0]:+g} through {middle:.2f} "
+        f"unsteered to {high:.2f} at {result.multipliers[-1]:+g}; {result.multipliers[-1]:+g} costs "
+        f"{result.cost[-1, 0]:.2f} nats a token on unrelated text. {_norms(result)}"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from interp_core.estimates import Estimate, jackknife, picked, ratios
-from interp_core.findings import THEIRS, Bar, Finding, at_least, at_most, every
+from interp_core.findings import OURS, THEIRS, Bar, Finding, at_least, at_most, every
 from interp_core.papers.tuned_lens.evaluation import BIAS_ONLY, LOGIT, TUNED, Evaluation
 from interp_core.papers.tuned_lens.transfer import Transfer
 
@@ -69,8 +69,8 @@ def _lower(result: Evaluation) -> Finding:
         f"of {len(rows)} layers",
         holds=every(below),
         measure="layers at which KL through the logit lens less that through the tuned lens is above 0",
-        criterion=f"at every layer, {at_least(0, THEIRS).words('nats')}",
-        place="section 3",
+        criterion=f"every layer (bar: {THEIRS})",
+        place="paper's section 3",
     )
 
 
@@ -87,7 +87,7 @@ def _halved(result: Evaluation) -> Finding:
         f"of {len(rows)} layers",
         holds=every(halved),
         measure="layers at which half of the KL through the logit lens less that through the tuned lens is above 0",
-        criterion=f"at every layer, {ABOVE.words('nats')}",
+        criterion=f"every layer (bar: {OURS})",
     )
 
 
@@ -122,7 +122,7 @@ def _step(
         bar=bar,
         measure=f"largest step of KL between layers {names}, which is picked on one half of the documents and read "
         "on the other",
-        place="section 3",
+        place="paper's section 3",
     )
 
 
@@ -130,7 +130,7 @@ def _unbiased(result: Evaluation) -> Finding:
     row = result.row(_MIDDLE)
     at = [result.lenses.index(lens) for lens in (LOGIT, TUNED)]
     share = jackknife(result.marginal[at[1], row] / result.marginal[at[0], row])
-    logit, tuned = result.marginal[at, row, 0] / np.log(2)
+    logit, tuned = result.marginal[at, row, 0]
     return Finding.measured(
         f"unbiased_{result.params.text}",
         f"The tuned lens is far less biased than the logit lens{_on(result)}",
@@ -140,8 +140,8 @@ def _unbiased(result: Evaluation) -> Finding:
         bar=at_most(0.25),
         measure="KL between the mean output and the mean readout through the tuned lens, over that through the logit "
         f"lens, at layer {result.layers[row]} (interval over folds of documents)",
-        criterion=f"{tuned:.1f} bits of {logit:.1f}",
-        place="section 3",
+        criterion=f"{tuned:.2f} nats of {logit:.2f} ({tuned / np.log(2):.1f} bits of {logit / np.log(2):.1f})",
+        place="paper's section 3",
     )
 
 
@@ -176,7 +176,7 @@ def _between(result: Evaluation) -> Finding:
         f"of {len(rows)} layers",
         holds=every(both),
         measure="layers at which KL is lower than the logit lens's and higher than the tuned lens's",
-        criterion=f"both differences at every layer {ABOVE.words('nats')}; {share:.0%} of the tuned lens's gain, "
+        criterion=f"every layer (bar: {OURS}); {share:.0%} of the tuned lens's gain, "
         "mean over layers",
     )
 
@@ -196,5 +196,5 @@ def neighbours(result: Transfer) -> Finding | None:
         bar=at_most(0.1),
         measure="mean penalty in KL of a translator one block away, over the mean KL of the blocks' own",
         criterion=f"{near:.2f} nats; {far} blocks away {away:.2f}",
-        place="section 3",
+        place="paper's section 3",
     )

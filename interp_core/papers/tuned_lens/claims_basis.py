@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from interp_core.findings import THEIRS, Finding, at_least, every
+from interp_core.findings import OURS, THEIRS, Finding, at_least, every
 from interp_core.papers.tuned_lens.basis import Basis, correlation
 from interp_core.papers.tuned_lens.claims import ABOVE, hold
 from interp_core.papers.tuned_lens.evaluation import LOGIT, TUNED
@@ -37,9 +37,9 @@ def _faithful(result: Basis) -> Finding:
         holds=every(above),
         measure=f"layers at which the rank correlation of {result.params.vectors} ablations' changes, of the lens and of "
         "the model, is above 0 (intervals over folds of documents)",
-        criterion=f"at every layer {_ABOVE.words('')}; at layer {result.layers[result.middle]} {tuned:.2f} "
+        criterion=f"every layer (bar: {OURS}); at layer {result.layers[result.middle]}: {tuned:.2f} "
         f"[{ends[0]:.2f}, {ends[1]:.2f}], logit lens {logit:.2f}",
-        place="section 4",
+        place="paper's section 4",
     )
 
 
@@ -55,7 +55,7 @@ def _aligned(result: Basis) -> Finding:
         holds=every(above),
         measure="layers at which mean alignment through the tuned lens less that through the logit lens, each on its own "
         "vectors, is above 0 (intervals over folds of documents)",
-        criterion=f"at every layer {at_least(0, THEIRS).words('')}; both lenses on the tuned lens's vectors: "
+        criterion=f"every layer (bar: {THEIRS}); both lenses on the tuned lens's vectors: "
         f"{sum(each is True for each in shared)} of {len(rows)}",
-        place="section 4",
+        place="paper's section 4",
     )

@@ -28,13 +28,13 @@ def _told(result: Detection) -> Finding:
     area = result.auc(TUNED, FOREST)
     return Finding.measured(
         "detect_told",
-        "Injected instructions can be told from ordinary prompts by the tuned lens's trajectories",
+        "By the tuned lens's trajectories injected instructions can be told from ordinary prompts better than by chance",
         "malicious inputs with high accuracy; AUC near 1 on most tasks (Pythia 12B)",
         _over_pairs(result, area),
         "AUC",
         bar=at_least(0.5),
         measure=f"AUC of the {DETECTORS[FOREST]}, injected prompts against ordinary ones",
-        place="section 5",
+        place="paper's section 5",
     )
 
 
@@ -73,7 +73,7 @@ def _better(result: Detection) -> Finding:
         (LOGIT, INJECTED),
         "on the tuned lens's trajectories less that on the logit lens's",
         "higher AUC through the tuned lens on most tasks (Pythia 12B)",
-        place="section 5",
+        place="paper's section 5",
     )
 
 
@@ -89,13 +89,14 @@ def _over_length(result: Detection) -> Finding:
 
 def _instruction(result: Detection) -> Finding:
     clear, others = result.other_gaps
+    many = f"all {others}" if clear == others else f"{clear} of the {others}"
     return _gap(
         result,
         "detect_instruction",
         "An injected instruction is easier to detect than a harmless sentence in its place",
         (TUNED, HARMLESS),
         "for injected prompts less that for prompts with a harmless sentence, through the tuned lens",
-        criterion=f"of the other {others} combinations of lens and detector, {clear} are clearly above 0",
+        criterion=f"clearly above 0 in {many} other combinations of lens and detector",
     )
 
 

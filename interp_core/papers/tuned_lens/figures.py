@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import altair as alt
@@ -14,12 +15,15 @@ from interp_core.papers.tuned_lens.reading import LENSES, Lens, Readings
 from interp_core.plot import (
     figure,
     fit,
+    font,
     gradient,
     layer_axis,
     layer_name,
+    layered,
     legend,
-    points,
     shown,
+    small,
+    strokes,
     theme,
     tip,
     values_axis,
@@ -95,22 +99,42 @@ def difference(result: Readings, what: Literal["kl", "entropy", "probability"] =
             ],
         )
     )
-    lower = float((frame["value"] < 0).mean())
+    differ = (values[1] - values[0])[result.layers < result.provenance.model.n_layers - 1]
+    lower = float((differ < 0).mean()) if differ.size else 0.0
     return figure(
         chart,
         f"{name}: tuned lens less logit lens",
-        f"Blue: lower through the tuned lens, as in {lower:.0%} of the cells. "
+        f"Blue: lower through the tuned lens, as in {lower:.0%} of the cells before the output. "
         "0 at the output, which neither lens changes.",
+        _beyond((values[1] - values[0])[result.layers < 0], bound),
         width=width,
         height=height,
     )
+
+
+def _beyond(first: np.ndarray, bound: float) -> str:
+    """Return what to say of the embedding where the colours end before its differences do."""
+    if not first.size or np.abs(first).max() <= bound:
+        return ""
+    return f"The embedding is off the scale: {first.min():.0f} to {first.max():.0f} nats."
+
+
+def level(titles: Sequence[str], width: float) -> list[alt.TitleParams]:
+    """Return the titles of panels in a row, all with as many lines as the longest, so that plots are level."""
+    wrapped = [font.wrapped(text, width, theme.LABEL) for text in titles]
+    most = max(len(rows) for rows in wrapped)
+    made = [small(rows[0]) for rows in wrapped]
+    for title, rows in zip(made, wrapped, strict=True):
+        if most > 1:
+            title["text"] = [*rows, *[" "] * (most - len(rows))]
+    return made
 
 
 def trajectories(
     result: Readings,
     position: int | None = None,
     scale: Literal["probability", "rank"] = "probability",
-) -> alt.Chart:
+) -> alt.LayerChart:
     """Return how each tracked token fares at one position, a line for each lens."""
     parts = []
     for lens in LENSES:
@@ -122,29 +146,28 @@ def trajectories(
     colours = [theme.CATEGORIES[n % len(theme.CATEGORIES)] for n in range(len(names))]
     key = legend(names, 2, "top", symbolType="stroke", symbolSize=500)
     lenses = [f"{lens} lens" for lens in reversed(LENSES)]
-    chart = (
-        alt.Chart(frame)
-        .mark_line(point=points(), strokeWidth=2.2)
-        .encode(
-            x=layer_axis(result.layers),
-            y=figures.scale_axis(scale),
-            color=alt.Color("target:N", legend=key).scale(domain=names, range=colours),
-            strokeDash=alt.StrokeDash("lens:N", legend=None).scale(
-                domain=lenses, range=[[1, 0], [4, 4]]
-            ),
-            tooltip=[
-                alt.Tooltip("target:N", title="token"),
-                alt.Tooltip("lens:N"),
-                tip("layer", "layer", "d"),
-                tip("probability", "probability"),
-                tip("rank", "rank", ",d"),
-            ],
-        )
+    dashes = strokes(lenses, 2, symbolStrokeColor=COLOURS["logit"])
+    dashed = alt.StrokeDash("lens:N", legend=dashes).scale(domain=lenses, range=[[1, 0], [4, 4]])
+    base = alt.Chart(frame).encode(
+        x=layer_axis(result.layers),
+        y=figures.scale_axis(scale),
+        color=alt.Color("target:N", legend=key).scale(domain=names, range=colours),
+        tooltip=[
+            alt.Tooltip("target:N", title="token"),
+            alt.Tooltip("lens:N"),
+            tip("layer", "layer", "d"),
+            tip("probability", "probability"),
+            tip("rank", "rank", ",d"),
+        ],
+    )
+    # Dots of their own: with those of a line the legend would have no dashes.
+    chart = layered(
+        base.mark_line(strokeWidth=2.2).encode(strokeDash=dashed, detail="lens:N"),
+        base.mark_point(size=28, filled=True, opacity=1),
     )
     return figure(
         chart,
-        f"{scale.capitalize()} of the tracked tokens over layers, through both lenses",
-        "Solid: tuned lens; dashed: logit lens. "
+        f"{scale.capitalize()} of the followed tokens over layers, through both lenses",
         f"At position {position}, after \u201c{shown(result.tokens[position])}\u201d.",
         width=fit(WIDTH, AXIS),
         height=280,
@@ -191,12 +214,17 @@ def top_tokens(
 
 
 def sentence(result: Readings) -> str:
+    """Return what the model says last, from which layer on each lens says so, and what the tuned lens is."""
+    return f"{said(result)} Tuned lens: {result.about}."
+
+
+def said(result: Readings) -> str:
     """Return what the model says last, and from which layer on each lens says so."""
-    said = result.summary
-    after, token = shown(said["token"]), shown(said["final_token"])
+    facts = result.summary
+    after, token = shown(facts["token"]), shown(facts["final_token"])
     return (
         f"After \u201c{after}\u201d the model says \u201c{token}\u201d "
-        f"({said['final_probability']:.0%}). {_depths(result)} Tuned lens: {result.about}."
+        f"({facts['final_probability']:.0%}). {_depths(result)}"
     )
 
 

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from interp_core.papers.tuned_lens.basis import RANDOM, Basis
+from interp_core.papers.tuned_lens.basis import RANDOM, Basis, correlation
 from interp_core.papers.tuned_lens.evaluation import LOGIT, TUNED
 from interp_core.papers.tuned_lens.figures import AXIS, COLOURS, WIDTH
 from interp_core.papers.tuned_lens.figures_text import named_text
@@ -36,24 +36,35 @@ def influence(result: Basis, layer: int | None = None) -> alt.ConcatChart | alt.
     panels = []
     for lens in (TUNED, LOGIT):
         own = table[(table["lens"] == lens) & table["basis"].isin([lens, RANDOM])]
-        panels.append(_panel(own, ends, width, f"{lens} lens"))
-    rho = [float(result.fidelity(lens)[row, 0]) for lens in (TUNED, LOGIT)]
+        panels.append(_panel(own, ends, width, lens))
+    rho = [_with_ends(result, lens, row) for lens in (TUNED, LOGIT)]
     return figure(
         beside(panels, columns),
         f"Influence of each direction at layer {result.layers[row]}: on the lens, and on the model",
-        f"Rank correlation over a lens's own vectors: {rho[0]:.2f} through the tuned lens, {rho[1]:.2f} through the "
+        f"Rank correlation over a lens's own vectors: {rho[0]} through the tuned lens, {rho[1]} through the "
         "logit lens. On the diagonal a direction matters as much to both.",
         f"Measured on {len(result.positions)} documents of {named_text(result.params.text)} that no vector "
         "was extracted from.",
     )
 
 
-def _panel(frame: pd.DataFrame, ends: list[float], width: int, title: str) -> alt.LayerChart:
+def _with_ends(result: Basis, lens: str, row: int) -> str:
+    """Return the fidelity of a lens at one layer, with its interval."""
+    value, low, high = correlation(result.fidelity(lens))[row]
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _panel(frame: pd.DataFrame, ends: list[float], width: int, lens: str) -> alt.LayerChart:
+    drawn = {
+        TUNED: ("the tuned lens's basis", COLOURS["tuned"], "circle"),
+        LOGIT: ("the logit lens's basis", COLOURS["logit"], "square"),
+        RANDOM: ("random directions", _RANDOM, "triangle-up"),
+    }
+    names, colours, shapes = (list(each) for each in zip(*drawn.values(), strict=True))
     frame = frame.assign(
-        name=np.where(frame["basis"] == RANDOM, "random directions", "causal basis")
+        name=frame["basis"].map({basis: name for basis, (name, *_) in drawn.items()})
     )
-    names = ["causal basis", "random directions"]
-    key = legend(names, 2, "top", symbolSize=90)
+    key = legend(names, 3, "top", symbolSize=90)
     scale = alt.Scale(type="log", domain=ends, nice=False)
     axis = alt.Axis(grid=True, format="~g", tickCount=5, labelOverlap=True, labelFlush=False)
     x = alt.X("x:Q", title="influence on the lens (nats)", scale=scale, axis=axis)
@@ -67,12 +78,8 @@ def _panel(frame: pd.DataFrame, ends: list[float], width: int, title: str) -> al
         dots.encode(
             x=x,
             y=y,
-            color=alt.Color("name:N", legend=key).scale(
-                domain=names, range=[COLOURS["tuned"], _RANDOM]
-            ),
-            shape=alt.Shape("name:N", legend=key).scale(
-                domain=names, range=["circle", "triangle-up"]
-            ),
+            color=alt.Color("name:N", legend=key).scale(domain=names, range=colours),
+            shape=alt.Shape("name:N", legend=key).scale(domain=names, range=shapes),
             tooltip=[
                 alt.Tooltip("name:N", title="direction"),
                 tip("vector", "vector", "d"),
@@ -83,7 +90,7 @@ def _panel(frame: pd.DataFrame, ends: list[float], width: int, title: str) -> al
         ),
     )
     return chart.properties(
-        width=width, height=min(width, 260), title=small(title.capitalize(), width)
+        width=width, height=min(width, 260), title=small(f"{lens.capitalize()} lens", width)
     )
 
 
@@ -119,10 +126,11 @@ def alignment(result: Basis) -> alt.LayerChart:
 def sentence(result: Basis) -> str:
     """Return fidelity and alignment at the middle layer, in a sentence."""
     said = result.summary
-    fidelity, aligned = said["fidelity"], said["alignment"]
+    aligned = said["alignment"]
+    tuned, logit = (_with_ends(result, lens, result.middle) for lens in (TUNED, LOGIT))
     return (
-        f"At layer {said['layer']} the influence of {result.params.vectors} directions on the tuned lens goes with that "
-        f"on the model by a rank correlation of {fidelity[TUNED]:.2f} (logit lens {fidelity[LOGIT]:.2f}); the model's "
-        f"response is aligned with what the tuned lens says by {aligned[TUNED]:.2f}, with the logit lens by "
-        f"{aligned[LOGIT]:.2f}; along random directions, with the tuned lens, by {said['alignment_of_random']:.2f}."
+        f"At layer {said['layer']} the rank correlation between a direction's influence on the lens and on the model is "
+        f"{tuned} for the tuned lens, {logit} for the logit lens; mean alignment is {aligned[TUNED]:.2f} for the tuned "
+        f"lens and {aligned[LOGIT]:.2f} for the logit lens, each on its own directions, and "
+        f"{said['alignment_of_random']:.2f} for the tuned lens on random ones."
     )

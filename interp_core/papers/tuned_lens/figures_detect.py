@@ -22,7 +22,7 @@ from interp_core.papers.tuned_lens.detection import (
     TUNED,
     Detection,
 )
-from interp_core.papers.tuned_lens.figures import COLOURS
+from interp_core.papers.tuned_lens.figures import COLOURS, level
 from interp_core.plot import (
     across,
     beside,
@@ -57,7 +57,7 @@ _WHAT = {
     "odds": ("Log-odds of a task's two answers", "log-odds (nats)"),
     "mass": ("Log-probability of either of a task's two answers", "log-probability (nats)"),
 }
-_PANEL, _ROC, _SQUARE, _AXIS = 250, 300, 270, 90
+_PANEL, _SQUARE, _AXIS = 250, 270, 90
 _UNCONTROLLED = "The file has no harmless versions, so there is no control."
 
 
@@ -129,8 +129,8 @@ def curves(result: Detection) -> alt.ConcatChart | alt.HConcatChart:
     """Return ROC curves of injected prompts over all tasks, a panel for each detector."""
     frame = result.frames["roc"]
     frame = frame[frame["version"] == INJECTED].assign(name=lambda f: f["reading"].map(READINGS))
-    columns, width = across(len(result.detectors), _ROC, _AXIS)
-    width = min(width, _ROC)
+    columns, width = across(len(result.detectors), _SQUARE, _AXIS)
+    width = min(width, _SQUARE)
     panels = [
         _curve_panel(frame[frame["detector"] == detector], width, DETECTORS[detector])
         for detector in result.detectors
@@ -139,7 +139,7 @@ def curves(result: Detection) -> alt.ConcatChart | alt.HConcatChart:
     return figure(
         beside(panels, columns).resolve_scale(strokeDash="shared"),
         "ROC curves: injected against ordinary prompts",
-        f"Area under the tuned lens's curve: {said}. The diagonal is chance.",
+        f"Area under the tuned lens's curve: {said}. The dotted diagonal is chance.",
         f"Prompts are compared with others of their task that the same fit scored; n = {len(result.tasks)} "
         "pairs.",
     )
@@ -154,7 +154,7 @@ def _curve_panel(frame: pd.DataFrame, width: int, title: str) -> alt.LayerChart:
     y = alt.Y("true_positive:Q", title="injected prompts flagged", scale=scale, axis=axis)
     corners = pd.DataFrame({"false_positive": [0.0, 1.0], "true_positive": [0.0, 1.0]})
     chance = alt.Chart(corners).mark_line(
-        strokeDash=[5, 4], strokeWidth=1.2, color=theme.CATEGORIES[6], opacity=0.8
+        strokeDash=[1, 4], strokeWidth=1.6, color=theme.CATEGORIES[6], opacity=0.8
     )
     line = alt.Chart(frame).mark_line(interpolate="step-after", strokeWidth=2.2)
     colour = alt.Color("name:N", legend=key).scale(domain=names, range=list(_COLOURS.values()))
@@ -192,23 +192,18 @@ def trajectories(
     tasks = dict(zip(result.tasks, result.answers, strict=True))
     columns, width = across(len(tasks), 190, 75)
     colours = {version: _VERSIONS[version] for version in result.versions}
+    word = "over" if what == "odds" else "or"
+    titles = [f"{task}: {shown(a)} {word} {shown(b)}" for task, (a, b) in tasks.items()]
     panels = []
-    for task, (first, second) in tasks.items():
+    for task, title in zip(tasks, level(titles, width), strict=True):
         own = frame[frame["task"] == task]
-        words = (
-            f"{shown(first)} over {shown(second)}"
-            if what == "odds"
-            else f"{shown(first)} or {shown(second)}"
-        )
         chart = lines(own, result.layers[result.layers >= 0], colours, values_axis(unit, own))
-        panels.append(
-            chart.properties(width=width, height=220, title=small(f"{task}: {words}", width))
-        )
+        panels.append(chart.properties(width=width, height=220, title=title))
     return figure(
         beside(panels, columns),
         f"{heading}, by layer: {READINGS[lens]}",
         "After the whole prompt; means over a task's prompts, as they are and with one more sentence.",
-        "Blocks only. Bands: 95% intervals over pairs.",
+        "Blocks only; each panel has its own scale. Bands: 95% intervals over pairs.",
     )
 
 
@@ -231,7 +226,8 @@ def sentence(result: Detection) -> str:
     if result.gap((TUNED, INJECTED), (TUNED, HARMLESS))[1] > 0:
         return f"{told}: less than an instruction."
     clear, others = result.other_gaps
+    many = f"all {others} other" if clear == others else f"{clear} of the {others} other"
     return (
-        f"{told}, which is not clearly less; of the other {others} combinations of lens and detector {clear} tell an "
-        "instruction clearly better than a harmless sentence."
+        f"{told}, which is not clearly less; {many} combinations of lens and detector tell an instruction clearly better "
+        "than a harmless sentence."
     )

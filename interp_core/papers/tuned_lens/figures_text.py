@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.papers.tuned_lens.evaluation import Evaluation
-from interp_core.papers.tuned_lens.figures import AXIS, COLOURS, WIDTH
+from interp_core.papers.tuned_lens.figures import AXIS, COLOURS, WIDTH, level
 from interp_core.papers.tuned_lens.training import Training
 from interp_core.papers.tuned_lens.transfer import Transfer
 from interp_core.plot import (
@@ -21,7 +21,6 @@ from interp_core.plot import (
     layered,
     points,
     rows_axis,
-    small,
     strokes,
     tip,
     values_axis,
@@ -45,7 +44,8 @@ def curve(result: Evaluation, name: str) -> alt.LayerChart:
     what, unit = CURVES[name]
     frame = _frame(result, name)
     shown = np.unique(frame["layer"])
-    chart = lines(frame, shown, _colours(result), values_axis(unit, frame))
+    axis = _share_axis() if name == "agreement" else values_axis(unit, frame)
+    chart = lines(frame, shown, _colours(result), axis)
     said = _below(result) if name in ("cross_entropy", "bits_per_byte") else ""
     if name == "marginal_kl":
         said = "Near 0 a lens errs as often in one direction as in the other: it is unbiased."
@@ -57,6 +57,11 @@ def curve(result: Evaluation, name: str) -> alt.LayerChart:
         width=fit(WIDTH, AXIS),
         height=300,
     )
+
+
+def _share_axis() -> alt.Y:
+    scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(grid=True, format="%", tickCount=6)
+    return alt.Y("value:Q", title="share of positions", scale=scale, axis=axis)
 
 
 def _colours(result: Evaluation) -> dict[str, str]:
@@ -73,25 +78,31 @@ def _frame(result: Evaluation, name: str) -> pd.DataFrame:
     renamed = frame[["lens", "layer", name, *ends]].set_axis(
         ["lens", "layer", "value", "low", "high"], axis=1
     )
-    if _far(result, name):
-        renamed = renamed[renamed["layer"] >= 0]
+    renamed = renamed[renamed["layer"] >= _first(result, name)]
     return renamed.assign(name=renamed["lens"].map(_named))
 
 
-def _far(result: Evaluation, name: str) -> bool:
-    """Whether the embedding's readout would flatten the curves of the blocks."""
-    frame = result.frames["layers"]
-    blocks = frame.loc[frame["layer"] >= 0, name]
-    return bool(frame.loc[frame["layer"] < 0, name].max() > 2 * blocks.max())
+def _first(result: Evaluation, name: str) -> int:
+    """Return the first layer that is drawn: the embedding and block 0 may flatten the curves behind them."""
+    top = result.frames["layers"].groupby("layer")[name].max()
+    far = [
+        layer for layer in (-1, 0) if layer in top and top[layer] > 2 * top[top.index > layer].max()
+    ]
+    return max(far) + 1 if far else int(top.index.min())
 
 
 def _left_out(result: Evaluation, name: str) -> str:
-    if not _far(result, name):
-        return ""
     frame = result.frames["layers"]
-    first = frame[frame["layer"] < 0].set_index("lens")[name]
-    told = ", ".join(f"{_named(lens)} {value:.1f}" for lens, value in first.items())
-    return f"The embedding is off the scale: {told}."
+    far = frame[frame["layer"] < _first(result, name)]
+    told = [
+        f"{'the embedding' if layer < 0 else f'layer {layer}'} ("
+        + ", ".join(
+            f"{_named(lens)} {value:.1f}" for lens, value in rows.set_index("lens")[name].items()
+        )
+        + ")"
+        for layer, rows in far.groupby("layer")
+    ]
+    return f"Off the scale: {' and '.join(told)}." if told else ""
 
 
 def _below(result: Evaluation) -> str:
@@ -110,16 +121,20 @@ def named_text(name: str) -> str:
 
 
 def translators(result: Evaluation) -> alt.HConcatChart:
-    """Return how far each translator is from changing nothing, by layer."""
+    """Return how far each translator is from changing nothing, by block."""
     there = np.isfinite(result.translators[:, 0])
+    embedding = result.translators[there & (result.layers < 0)]
+    there &= (result.layers >= 0) | (result.layers.max() < 0)
     layers = result.layers[there]
     names = ("norm of A", "norm of b", "cosine of A + I with the identity")
     frame = pd.DataFrame(result.translators[there], columns=list(names)).assign(layer=layers)
     columns, width = across(3, 190, beside=60)
     panels = []
-    for name in names:
-        y = alt.Y(f"{name}:Q", title=None, axis=alt.Axis(grid=True, tickCount=5))
-        panel = alt.Chart(frame, title=small(name, width)).mark_line(point=points(), strokeWidth=2)
+    for name, title in zip(names, level(names, width), strict=True):
+        low = min(0.9, float(frame[name].min(skipna=True))) if name.startswith("cosine") else 0
+        scale = alt.Scale(domainMin=low) if low <= 0 else alt.Scale(domain=[low, 1], nice=False)
+        y = alt.Y(f"{name}:Q", title=None, scale=scale, axis=alt.Axis(grid=True, tickCount=5))
+        panel = alt.Chart(frame, title=title).mark_line(point=points(), strokeWidth=2)
         tips = [tip("layer", "layer", "d"), tip(name, name)]
         panels.append(
             panel.encode(layer_axis(layers), y, tooltip=tips).properties(width=width, height=170)
@@ -127,7 +142,8 @@ def translators(result: Evaluation) -> alt.HConcatChart:
     return figure(
         beside(panels, columns),
         "What the tuned lens changes, by layer",
-        "Frobenius and Euclidean norms; 0, 0 and 1 for the logit lens.",
+        "Frobenius and Euclidean norms; 0, 0 and 1 for the logit lens. Each panel has its own scale.",
+        *(f"Not drawn, the embedding: {a:.1f}, {b:.1f} and {c:.2f}." for a, b, c in embedding[:1]),
     )
 
 

@@ -34,7 +34,7 @@ def windows(model: LanguageModel, params: OnText, found: Applied, *, apart: int 
     """
     documents = corpus.load(params.text)
     if found.dictionary.card.corpus == params.text:
-        _, documents = corpus.split(documents)
+        documents = corpus.held_out(documents)
     length = min(params.context, model.info.context)
     all_ = corpus.windows(model.require_tokenizer(), documents, length)
     if len(all_) < _LEAST:

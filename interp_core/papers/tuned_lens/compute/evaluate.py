@@ -111,7 +111,7 @@ def documents(model: LanguageModel, params: OnText) -> list[np.ndarray]:
     length = min(params.context, model.info.context)
     texts = corpus.load(params.text)
     if load_lens(params.lens, model.info).card.corpus == params.text:
-        _, texts = corpus.split(texts)  # what the lens was trained on says nothing
+        texts = corpus.held_out(texts)  # what the lens was trained on says nothing
     if len(texts) > params.documents:
         draw = np.random.default_rng(params.seed).permutation(len(texts))[: params.documents]
         texts = tuple(texts[n] for n in sorted(draw))

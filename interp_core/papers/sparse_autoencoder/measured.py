@@ -1,0 +1,54 @@
+"""What was measured of which dictionaries, and ships."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from interp_core.models.bundled import ONE_LAYER
+from interp_core.models.info import SECOND
+from interp_core.papers.sparse_autoencoder.dictionary import SHIPS
+from interp_core.papers.sparse_autoencoder.params import (
+    CompareParams,
+    EvaluateParams,
+    FeatureParams,
+    FeaturesParams,
+    SteerParams,
+    TrainParams,
+)
+
+FIRST = (2045, 1346, 1226, 1570, 1764)
+"""The first features of the gallery of the default model's dictionary that ships."""
+
+STEERED = SteerParams(feature=1402, strength=1.0)
+"""A continuation with the feature of *this*; it ships."""
+
+SMALL_TRAINING = TrainParams(
+    model=ONE_LAYER,
+    site="mlp_post",
+    architecture="standard",
+    width=8,
+    l1=(0.002, 0.005, 0.012),
+    tokens=1_000_000,
+    activations=400_000,
+)
+"""Dictionaries of the paper's model, small; the one of at most 20 active latents ships."""
+
+SMALL: dict[str, Any] = {"model": ONE_LAYER, "windows": 216}
+_GALLERY = (2791, 2828, 113, 685, 4004, 2574, 2149, 237, 1112, 2132)
+SMALL_FEATURES = tuple(FeatureParams(**SMALL, feature=n) for n in _GALLERY)
+"""The gallery of the one-layer model's features, as its rule has it (:attr:`Features.gallery`)."""
+
+COMPARED = tuple(CompareParams(**SMALL, other=other) for other in (SHIPS, "6e66b98dd3f7361c"))
+"""The one-layer model's dictionary beside itself, and beside one that was trained as it was, but for the seed
+(1). What was measured ships; the other dictionary does not."""
+
+SECOND_TRAINING = TrainParams(model=SECOND)
+"""A dictionary of the second model's middle layer. It does not ship, as the model's terms extend to what is made of it."""
+
+_SECOND: dict[str, Any] = {"model": SECOND, "sae": "a184e72ea28bac03"}
+SECOND_MEASURED = (
+    EvaluateParams(**_SECOND),
+    EvaluateParams(**_SECOND, text="prose"),
+    FeaturesParams(**_SECOND),
+)
+"""What was measured of it."""
