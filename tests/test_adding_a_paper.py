@@ -100,6 +100,6 @@ def test_its_page_in_print_is_whole(result, tmp_path, monkeypatch):
         "Norm of the residual stream by layer",
         "at least doubles",
         "Positions left out",
-        "Weights hash",
+        "SHA-256",
     ):
         assert part in shown.data

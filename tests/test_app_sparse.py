@@ -84,4 +84,4 @@ def test_a_dictionary_is_compared_with_itself(page, app):  # noqa: F811
     page.get_by_role("button", name="Run", exact=True).click()
     said = page.get_by_text(re.compile("beside itself, each latent left out")).first
     expect(said).to_be_visible(timeout=120_000)
-    says(page, "How well activations go along")
+    says(page, "Closest feature in the same dictionary")

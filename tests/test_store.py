@@ -244,6 +244,7 @@ def test_nothing_else_ships():
     folder = SHIPPED / "results" / "logit-lens"
     asked = [PromptsParams(), PromptsParams(text="prose")]
     wanted = [Params(), *logit_lens.PRESETS.values(), *asked, *on(SECOND, *asked)]
+    wanted.append(PromptsParams(text="shuffled"))
     assert set(wanted) == set(logit_lens.PAPER.shipped)
     expected = {
         store.key(question_of(each)[1].result, each, catalogue.find(each.model).fingerprint)

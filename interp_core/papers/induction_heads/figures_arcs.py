@@ -11,14 +11,17 @@ from interp_core.papers.induction_heads.figures_attention import (
     FAINT,
     NAME,
     entries,
+    named,
     some,
     tips,
     which,
 )
-from interp_core.plot import figure, fit, font, formed, label, shown, strokes, theme
+from interp_core.plot import figure, fit, font, formed, label, narrow, shown, strokes, theme
 
 _LINE, _TOKEN, _SKY = 1000, (13, 30), 240
 """Width that the line of tokens fills, with tokens within their bounds; height of its arcs."""
+_LEAST = 5
+"""Least width of a token on a phone, where not all are named."""
 _ARCS = 300
 """Most arcs."""
 _COUNTED, _OTHER = "counted by prefix matching", "other"
@@ -50,7 +53,7 @@ def arcs(result: Pattern, head: int | None = None) -> alt.LayerChart:
     """Return a head's attention as arcs over the text; hovering a token shows its own."""
     head = result.head if head is None else head
     count, (frame, total) = len(result.positions), _strongest(result, head)
-    size = int(np.clip(fit(_LINE) // count, *_TOKEN))
+    size = int(np.clip(fit(_LINE) // count, _LEAST if narrow() else _TOKEN[0], _TOKEN[1]))
     first = np.array(result.positions) == 0
     sink = float(result.pattern[head][:, first].astype(float).sum(1)[~first].mean())
     said = (
@@ -111,7 +114,8 @@ def _tokens(result: Pattern, size: int, sky: float, token: alt.Parameter) -> lis
     )
     below = alt.value(sky + 8)
     deep = max(font.width(name, theme.LABEL) for name in labels)
-    text = base.mark_text(angle=270, align="right", baseline="middle", fontSize=theme.LABEL)
+    text = base.transform_filter(alt.FieldOneOfPredicate("place", named(len(frame), size)))
+    text = text.mark_text(angle=270, align="right", baseline="middle", fontSize=theme.LABEL)
     text = text.encode(
         y=below,
         text="label:N",
