@@ -89,9 +89,7 @@ def _removed(params: Removed, count: int) -> str:
         return "the head that looks most at the previous token"
     if parse_top(params.ablate[0]):
         return (
-            f"the top {count} heads by prefix matching"
-            if count > 1
-            else "the top head by prefix matching"
+            "the top heads by prefix matching" if count > 1 else "the top head by prefix matching"
         )
     return "these heads" if count > 1 else "this head"
 
@@ -102,7 +100,7 @@ def of_ablation(result: Ablated) -> list[Finding]:
     previous = params.ablate == (PREVIOUS,)
     which = "previous" if previous else "top" if parse_top(params.ablate[0]) else "named"
     names = ", ".join(head_name(*pair) for pair in result.heads)
-    others = f"{count} others of the same layers" if count > 1 else "another of the same layer"
+    others = "as many others of the same layers" if count > 1 else "another of the same layer"
     said, rises = result.summary, (result.rise[0], result.rise[1:].mean(0))
     times = ""
     if all(means(rise)[1] > 0 for rise in rises):  # a ratio to what may be nothing says nothing
