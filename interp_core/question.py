@@ -58,6 +58,11 @@ class Question(Generic[P, R]):
     """Fields of its parameters to begin with, by what names them."""
 
     @property
+    def main(self) -> Figure:
+        """The first figure that is always shown."""
+        return next(figure for figure in self.figures if not figure.label)
+
+    @property
     def on_model(self) -> bool:
         """Whether it is asked of the reader's model."""
         return issubclass(self.params, OnModel)

@@ -38,8 +38,7 @@ def main() -> None:
     for paper in PAPERS.values():
         question = paper.questions[0]
         result = stored(question.params())
-        figure = next(each for each in question.figures if not each.label)
-        _write(CARDS / f"{paper.stem}.png", exports.png(figure.draw(result), scale=0.75))
+        _write(CARDS / f"{paper.stem}.png", exports.png(question.main.draw(result), scale=0.75))
 
 
 def write_bundle() -> Path:

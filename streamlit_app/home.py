@@ -39,8 +39,7 @@ def _first(name: str, mode: exports.Mode) -> tuple[bytes, str] | None:
     result = stored(question.params())
     if result is None:
         return None
-    main = next(each for each in question.figures if not each.label)
-    made = figure.drawn(main, result, question.view())
+    made = figure.drawn(question.main, result, question.view())
     answer = "" if question.sentence is None else question.sentence(result)
     return exports.png(made, mode, scale=1.0), answer
 

@@ -62,7 +62,7 @@ def test_figures_are_drawn_and_fit_however_wide_the_page_is(opened, path):
     page = opened(path, viewport={"width": 1440, "height": 900})
     for width in (1440, 768, 420):
         page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_function(f"() => ({FITS})().length === 0 || window.late", timeout=10_000)
+        page.wait_for_function(f"() => ({FITS})().length === 0", timeout=10_000)
         assert page.evaluate(FITS) == [], width
 
 

@@ -55,18 +55,18 @@ def shown(value: Any) -> str:
 def html_table(
     head: Sequence[str],
     rows: Iterable[tuple[str, Sequence[str]]],
-    numeric: Sequence[bool],
     kind: str = "",
+    numeric: Sequence[bool] = (),
 ) -> Markdown:
     """Return a table of markup.
 
     Args:
         head: Titles of the columns.
         rows: Of each, its class and its cells.
-        numeric: Whether a column is set right.
         kind: Class of the whole.
+        numeric: Whether a column is set right; none is unless given.
     """
-    sides = ["right" if right else "left" for right in numeric]
+    sides = ["right" if right else "left" for right in numeric or [False] * len(head)]
     # On a phone, where rows become blocks, each cell says what it holds.
     names = [_attribute("data-title", title) for title in head]
     body = "\n".join(_row(cells, sides, "td", names, of) for of, cells in rows)

@@ -29,7 +29,7 @@ def contents() -> Markdown:
         said = f"{number}. {title}<br>{escaped(about.claim)}"
         paper = anchor(about.url, about.reference, "lensbook-paper")
         rows.append(("", [said, paper, escaped(about.level), f"{_minutes(page)} minutes"]))
-    return html_table(["Page", "Paper", "Difficulty", "To read"], rows, [False] * 4)
+    return html_table(["Page", "Paper", "Difficulty", "To read"], rows)
 
 
 def opening(name: str) -> Markdown:

@@ -31,7 +31,7 @@ def table(frame: pd.DataFrame) -> Markdown:
         ("", [escaped(shown(value)) for value in row])
         for row in frame.itertuples(index=False, name=None)
     )
-    return html_table([str(name) for name in frame.columns], rows, numeric, "lensbook-plain")
+    return html_table([str(name) for name in frame.columns], rows, "lensbook-plain", numeric)
 
 
 def findings(items: Iterable[Finding]) -> Markdown:
@@ -50,7 +50,7 @@ def findings(items: Iterable[Finding]) -> Markdown:
         )
         for f in sorted(items, key=lambda f: f.check)
     )
-    return html_table(head, rows, [False] * len(head), "lensbook-findings")
+    return html_table(head, rows, "lensbook-findings")
 
 
 def claims(name: str) -> Markdown:
@@ -68,7 +68,7 @@ def claims(name: str) -> Markdown:
         )
         for each in sorted(replication.claims(PAPERS[name]), key=lambda each: each.first.check)
     )
-    return html_table(head, rows, [False] * len(head), "lensbook-claims")
+    return html_table(head, rows, "lensbook-claims")
 
 
 def parameters(params: Any) -> Markdown:
@@ -89,7 +89,7 @@ def provenance(results: Mapping[str, Result]) -> Markdown:
         ("", ["<br>".join(ran), *(escaped(each) for each in made)]) for made, ran in rows.items()
     )
     head = ["Result", "Model", "Weights", "Software"]
-    return html_table(head, cells, [False] * len(head))
+    return html_table(head, cells)
 
 
 def _made_with(result: Result) -> tuple[str, str, str]:

@@ -23,6 +23,7 @@ from interp_core.papers.causal_tracing.figures_parts import (
     panel_title,
 )
 from interp_core.papers.causal_tracing.params import AT_SUBJECT
+from interp_core.papers.causal_tracing.params import SEVERED as SEVERS
 from interp_core.plot import (
     across,
     beside,
@@ -104,7 +105,7 @@ def average_severed(average: Average) -> alt.LayerChart:
     frame = frame[frame["kind"].isin(SEVERED) & (frame["token_class"] == "last_subject")]
     frame = frame.assign(name=frame["kind"].map({k: name for k, (name, _) in SEVERED.items()}))
     axis = values_axis(effect_name(average.params, average=True), frame)
-    severed = bool(set(average.params.kinds) & {"sever_mlp", "sever_attn"})
+    severed = bool(set(average.params.kinds) & set(SEVERS))
     return figure(
         lines(frame, average.layers, curves(frame), axis, tip("n", "facts", "d")),
         "Average indirect effect at the last subject token, by layer",

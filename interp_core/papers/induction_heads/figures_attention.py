@@ -96,7 +96,8 @@ def tips() -> list[alt.Tooltip]:
     ]
 
 
-def _colour(legend: Callable[..., alt.Legend], **given: Any) -> alt.Color:
+def colour_of(legend: Callable[..., alt.Legend], **given: Any) -> alt.Color:
+    """Return the colours of attention, with a legend of that kind."""
     quantity = theme.QUANTITIES["probability"]
     key = legend("attention", format="%", values=list(quantity.ticks), **given)
     return alt.Color("attention:Q", scale=quantity.scale, legend=key)
@@ -125,6 +126,17 @@ def cell(count: int) -> int:
 def named(count: int, size: int) -> list[int]:
     """Return the places whose tokens are named along an axis: all, or as many as there is room for."""
     return list(range(0, count, max(1, -(-_ROW // size))))
+
+
+def outlines(base: alt.Chart, size: int) -> alt.Chart:
+    """Return the outlines of the entries that prefix matching counts, in cells of that width."""
+    return base.transform_filter("datum.counted").mark_rect(
+        filled=False,
+        stroke=alt.ExprRef("datum.ink"),
+        strokeWidth=1.5 if size >= 10 else 0.6,
+        width=alt.RelativeBandSize(0.8),
+        height=alt.RelativeBandSize(0.8),
+    )
 
 
 def pattern(result: Pattern, head: int | None = None) -> alt.LayerChart:
@@ -161,14 +173,8 @@ def pattern(result: Pattern, head: int | None = None) -> alt.LayerChart:
         tooltip=tips(),
     )
     chart = alt.layer(
-        base.mark_rect().encode(color=_colour(gradient, whole=whole)),
-        base.transform_filter("datum.counted").mark_rect(
-            filled=False,
-            stroke=alt.ExprRef("datum.ink"),
-            strokeWidth=1.5 if size >= 10 else 0.6,
-            width=alt.RelativeBandSize(0.8),
-            height=alt.RelativeBandSize(0.8),
-        ),
+        base.mark_rect().encode(color=colour_of(gradient, whole=whole)),
+        outlines(base, size),
     )
     heading = f"What L{result.layer}H{head} looks at: attention from each token to those before it"
     return figure(chart, heading, *lines, width=size * len(names), height=size * len(names))
@@ -205,7 +211,7 @@ def layer_patterns(result: Pattern) -> alt.ConcatChart:
         .encode(
             x=alt.X("key:O", scale=places, axis=None),
             y=alt.Y("query:O", scale=places, axis=None),
-            color=_colour(below),
+            color=colour_of(below),
             tooltip=tips(),
         )
         # The colour of 0, so that what is left out is drawn too.

@@ -11,8 +11,10 @@ from interp_core.papers.induction_heads.attention import Pattern
 from interp_core.papers.induction_heads.figures_attention import (
     FAINT,
     cell,
+    colour_of,
     entries,
     named,
+    outlines,
     room_of_name,
     some,
     tips,
@@ -70,13 +72,13 @@ def _pattern(result: Pattern, pick: alt.Parameter, size: int) -> alt.LayerChart:
         domain=False,
     )
     scale = alt.Scale(domain=list(range(count)), padding=0)
-    quantity = theme.QUANTITIES["probability"]
+    ink = theme.QUANTITIES["probability"].ink(frame["attention"].to_numpy())
     over = alt.selection_point(
         name="over", fields=["query", "key"], on="pointerover", clear="pointerout", empty=False
     )
     apart = "isDefined(over.query) && over.query[0] !== datum.query && over.key[0] !== datum.key"
     base = (
-        alt.Chart(frame.assign(ink=quantity.ink(frame["attention"].to_numpy())))
+        alt.Chart(frame.assign(ink=ink))
         .transform_filter(pick)
         .encode(
             x=alt.X("key:O", title="key", scale=scale, axis=axis),
@@ -85,20 +87,8 @@ def _pattern(result: Pattern, pick: alt.Parameter, size: int) -> alt.LayerChart:
             tooltip=tips(),
         )
     )
-    colour = alt.Color(
-        "attention:Q",
-        scale=quantity.scale,
-        legend=below("attention", format="%", values=list(quantity.ticks)),
-    )
-    outline = base.transform_filter("datum.counted").mark_rect(
-        filled=False,
-        stroke=alt.ExprRef("datum.ink"),
-        strokeWidth=1.5 if size >= 10 else 0.6,
-        width=alt.RelativeBandSize(0.8),
-        height=alt.RelativeBandSize(0.8),
-    )
-    tiles = base.mark_rect().encode(color=colour).add_params(over)
+    tiles = base.mark_rect().encode(color=colour_of(below)).add_params(over)
     # The colour of 0, so that what is left out is drawn too.
     dark = alt.ViewBackground(fill="#440154")
     title = small("Its attention; outlined: what followed an earlier occurrence", width)
-    return layered(tiles, outline, width=width, height=width, view=dark, title=title)
+    return layered(tiles, outlines(base, size), width=width, height=width, view=dark, title=title)

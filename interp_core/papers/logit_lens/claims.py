@@ -16,9 +16,8 @@ _SHORT, _WHOLE = at_most(6), at_most(3)
 
 def of_averages(result: Averages) -> list[Finding]:
     """Return every claim with its measurement; what ends a prompt is asked of prompts only."""
-    if (
-        len(result.layers) < 3 or result.params.text == SHUFFLED
-    ):  # a floor, of which no claim is made
+    # Shuffled tokens are a floor, of which no claim is made.
+    if len(result.layers) < 3 or result.params.text == SHUFFLED:
         return []
     found = [*_checks(result), *_inputs(result), *_ranks(result), _monotone(result), _late(result)]
     return [*found, _crystallisation(result)] if result.params.text == PROMPTS else found

@@ -18,6 +18,8 @@ class Steered(Generations):
 
     version: ClassVar[int] = 2
     files: ClassVar[Mapping[str, str]] = {"manual": MANUAL, "texts": TEXTS, "dictionaries": INDEX}
+    answer: ClassVar[str] = "continuation"
+    direction: ClassVar[str] = "the feature"
 
     params: SteerParams  # type: ignore[assignment]  # another question's
     about: str

@@ -24,11 +24,7 @@ def answers(result: Generations) -> alt.LayerChart:
                 told, result.tokens[row], _centred(result)[row], {"surprise": result.surprise[row]}
             )
         )
-    # Continuations of a text with one feature of a dictionary are drawn alike.
-    feature = getattr(result.params, "feature", None)
-    what, direction = (
-        ("Answers", "the vector") if feature is None else ("Continuations", "the feature")
-    )
+    what, direction = result.answer, result.direction
     key = gradient(["projection on", direction], width + 120, format=".2~f")
     colour = alt.Color("value:Q", scale=theme.signed(_bound(result)), legend=key)
     tips = [
@@ -37,10 +33,10 @@ def answers(result: Generations) -> alt.LayerChart:
     ]
     return figure(
         passages(texts, colour, tips, width),
-        f"{what}, steered at {result.where}",
+        f"{what.capitalize()}s, steered at {result.where}",
         f"Colours: projection of the unsteered model's residual stream on {direction}'s direction, less the "
-        f"mean over the {what.lower()}.",
-        f"Perplexity is that of the {what[:-1].lower()} under the unsteered model; hover over a token for its own.",
+        f"mean over the {what}s.",
+        f"Perplexity is that of the {what} under the unsteered model; hover over a token for its own.",
     )
 
 

@@ -23,6 +23,10 @@ class Generations(Result):
     """Answers to one prompt, the unsteered one first; NaN, or -1 among ids, after their ends."""
 
     files: ClassVar[Mapping[str, str]] = {"behaviours": FILE}
+    answer: ClassVar[str] = "answer"
+    """What figures call a text,"""
+    direction: ClassVar[str] = "the vector"
+    """and what its tokens are projected on."""
 
     params: Params
     provenance: Provenance

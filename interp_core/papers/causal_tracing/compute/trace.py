@@ -52,9 +52,9 @@ def compute(model: LanguageModel, params: Params) -> Trace:
         layers = resolve(params.layers, stream.n_layers, "layers")
         n_prompt = len(given.located.ids)
         positions = resolve(params.positions, n_prompt, "positions")
-        clean_ = stream.embed(mx.array([given.tokens]))
+        embedded = stream.embed(mx.array([given.tokens]))
         runs = sweep.run_both(
-            stream, clean_, mx.array(given.noise), given.reads, params.noise_after
+            stream, embedded, mx.array(given.noise), given.reads, params.noise_after
         )
         score = Scorer(stream, params.metric, _followed(params, given), given.foil, given.log_probs)
         clean = score(runs.clean.resid[:, -runs.reads :])
