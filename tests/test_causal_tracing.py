@@ -16,6 +16,7 @@ from interp_core.papers import causal_tracing
 from interp_core.papers.causal_tracing import Params, Trace
 from interp_core.papers.causal_tracing.compute import sweep, trace
 from interp_core.papers.causal_tracing.params import window_of
+from interp_core.params import ParameterError
 from interp_core.residual import Site
 from interp_core.runtime import Cancelled, on_compute_thread, submit
 
@@ -152,6 +153,15 @@ def test_noise_may_come_after_a_block(tiny, name):
     assert max(right for right, _ in gaps.values()) < TOLERANCE
     # In models of two blocks a window takes all that is behind the noise, whatever its centre.
     assert max(wrong for _, wrong in gaps.values()) > BROKEN
+
+
+def test_noise_needs_a_block_behind_it(tiny):
+    model = tiny("llama")
+    last = model.info.n_layers - 2
+    assert run(model, answer="o", noise_after=last).corrupt_score.std() > 0
+    for after in (last + 1, 150):
+        with pytest.raises(ParameterError, match=f"noise_after: .* accepted: -1 to {last}"):
+            run(model, answer="o", noise_after=after)
 
 
 @every_model

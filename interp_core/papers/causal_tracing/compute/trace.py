@@ -172,7 +172,17 @@ def inputs(model: LanguageModel, params: Params) -> Inputs:
 def _noise(
     model: LanguageModel, params: Params, tokens: tuple[int, ...], subject: range
 ) -> np.ndarray:
-    """Return noise on the subject's tokens, drawn as the released code draws it."""
+    """Return noise on the subject's tokens, drawn as the released code draws it.
+
+    Raises:
+        ParameterError: When no block is behind it.
+    """
+    last = model.info.n_layers - 2
+    if params.noise_after > last:
+        raise ParameterError(
+            f"noise_after: {params.noise_after} is not accepted; a block has to read the noise, so "
+            f"accepted: -1 to {last}"
+        )
     scale = params.noise
     if params.noise_unit == "std":
         scale *= subject_std(model, "shipped", params.noise_after)
