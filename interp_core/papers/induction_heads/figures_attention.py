@@ -28,7 +28,7 @@ from interp_core.plot import (
 
 _SQUARE, _CELL, _LABELS, _LEGEND = 640, (12, 26), 130, 110
 """Width that a pattern fills, in pixels, with cells within their bounds; room beside it."""
-_LEAST, _FEW, _ROW = 3, 75, 15
+_LEAST, _FEW, _ROW = 3, 75, 12
 """On a phone: least width of a cell, and room beside a pattern. Height of a token's name."""
 NAME, _SHORT = 150, 55
 """Room for a token along an axis, in pixels, and on a phone."""

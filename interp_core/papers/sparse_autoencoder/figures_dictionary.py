@@ -100,7 +100,7 @@ def densities(result: Evaluation | Features) -> alt.Chart:
                 "low:Q",
                 title="share of tokens at which a feature is active (log scale)",
                 scale=alt.Scale(type="log"),
-                axis=alt.Axis(format=".0e", tickCount=6),
+                axis=alt.Axis(format=".0e", values=[10.0**k for k in range(-6, 1)]),
             ),
             x2="high:Q",
             y=alt.Y("floor:Q", title="features", axis=alt.Axis(grid=True)),
