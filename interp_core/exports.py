@@ -47,7 +47,7 @@ def _spec(chart: alt.TopLevelMixin, mode: Mode) -> dict:
     from interp_core.plot import theme
 
     with alt.theme.enable("none"):
-        spec = chart.to_dict()
+        spec = chart.to_dict(validate=False)
     background = {"light": "white", "dark": "#0e1117"}[mode]
     return _drawable({**spec, "config": {**theme.config(mode), "background": background}})
 

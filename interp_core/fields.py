@@ -67,6 +67,7 @@ class Shown:
     visible: bool = False
     file: Callable[[Path], str] | None = None
     kept: Callable[[str, int], Mapping[str, str]] | None = None
+    hub: Callable[[str], str] | None = None
     options: Callable[[Any], list[Any]] | None = None
 
 
@@ -115,6 +116,7 @@ def param(
     visible: bool = False,
     file: Callable[[Path], str] | None = None,
     kept: Callable[[str, int], Mapping[str, str]] | None = None,
+    hub: Callable[[str], str] | None = None,
     options: Callable[[Any], list[Any]] | None = None,
     **bounds: Any,
 ) -> Any:
@@ -136,6 +138,8 @@ def param(
         file: Reads a file, and returns the value that stands for its content; links name that.
         kept: What there is to choose from besides, with words for each, for a model's digest and
             its number of layers.
+        hub: Of a file that may come from the Hugging Face hub, too: a place there that fits a model, by
+            the model's id; empty where none is known.
         options: Of a view's field: what a result offers to choose from.
         bounds: Passed to pydantic (``ge``, ``le``, ``max_length``, ``pattern``, ...).
     """
@@ -150,6 +154,7 @@ def param(
         visible,
         file,
         kept,
+        hub,
         options,
     )
     extra: Any = {"shown": shown}  # not JSON: no schema is ever written

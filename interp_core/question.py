@@ -16,6 +16,7 @@ from interp_core import store
 from interp_core.fields import fields_of
 from interp_core.messages import quoted
 from interp_core.models import catalogue
+from interp_core.models.info import DEFAULT, SECOND, UNTRAINED
 from interp_core.models.language_model import LanguageModel
 from interp_core.params import OnModel, ParameterError, View, fit
 from interp_core.results import Claim, Figure, Result
@@ -116,6 +117,8 @@ class Paper:
     """Parameters of the results whose claims are the paper's, on the default model."""
     second: tuple[Any, ...] = ()
     """The same of a second model, by which a claim is told apart from that model."""
+    untrained: tuple[Any, ...] = ()
+    """The same of untrained weights, by which it is told apart from the architecture and the method."""
     ships: tuple[Any, ...] = ()
     """Parameters of further results that ship, for the report."""
 
@@ -146,11 +149,16 @@ class Paper:
         raise ParameterError(f"question: {quoted(name)} is not accepted; accepted: {names}")
 
     @property
+    def measured_on(self) -> dict[str, tuple[Any, ...]]:
+        """Parameters of the results that its claims are read from, by the model that they are compared on."""
+        return {DEFAULT: self.headline, SECOND: self.second, UNTRAINED: self.untrained}
+
+    @property
     def shipped(self) -> list[Any]:
         """The parameters of every result that ships."""
         own = [question.params() for question in self.questions]
         evidence = [each for question in self.questions for each in question.evidence.values()]
-        claims = [*self.headline, *self.second]
+        claims = [each for asked in self.measured_on.values() for each in asked]
         return list(dict.fromkeys([*own, *self.presets.values(), *evidence, *claims, *self.ships]))
 
     def run(self, model: LanguageModel | None, params: Any, *, findings: bool = True) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from interp_core.findings import Finding
 from interp_core.messages import quoted, sentence
-from interp_core.models.info import SECOND
+from interp_core.models.info import SECOND, UNTRAINED
 from interp_core.models.loading import ModelError, load_model
 from interp_core.params import OnModel, ParameterError
 from interp_core.question import Paper, like, question_of, run, stored
@@ -19,13 +19,14 @@ from interp_core.results import Result
 
 @dataclass(frozen=True)
 class Replicated:
-    """A claim, what ships of it on the default model, and on a second one where it was measured there."""
+    """A claim, what ships of it on the default model, and on a second one and on untrained weights where it was measured there."""
 
     paper: Paper
     params: Any
     """Of the result that it is read from."""
     first: Finding
     second: Finding | None
+    untrained: Finding | None
 
     @property
     def name(self) -> str:
@@ -35,14 +36,14 @@ class Replicated:
 
 def claims(paper: Paper) -> Iterator[Replicated]:
     """Yield the claims of a paper, in the order of its results; each once."""
-    others = findings(paper, second=True)
+    second, untrained = (findings(paper, model) for model in (SECOND, UNTRAINED))
     seen = set()
     for result in _results(paper.headline):
         for finding in result.own_findings:
             if finding.id not in seen:
                 seen.add(finding.id)
-                second = others.get(finding.id)
-                yield Replicated(paper, result.params, finding, second)
+                others = (found.get(finding.id) for found in (second, untrained))
+                yield Replicated(paper, result.params, finding, *others)
 
 
 def every() -> list[Replicated]:
@@ -50,10 +51,10 @@ def every() -> list[Replicated]:
     return [claim for paper in PAPERS.values() for claim in claims(paper)]
 
 
-def findings(paper: Paper, *, second: bool) -> dict[str, Finding]:
-    """Return what ships of a paper's claims, by id, on the default model or the second."""
+def findings(paper: Paper, model: str) -> dict[str, Finding]:
+    """Return what ships of a paper's claims, by id, on one of the models that they are compared on."""
     found: dict[str, Finding] = {}
-    for result in _results(paper.second if second else paper.headline):
+    for result in _results(paper.measured_on[model]):
         for finding in result.own_findings:
             found.setdefault(finding.id, finding)
     return found
@@ -154,8 +155,9 @@ def _compared(claim: Replicated, params: Any, result: Result | str) -> Again:
     if now is None:
         return Again(claim, "not measured", why="this model's result says nothing of it")
     before, shipped = claim.first, params == claim.params
-    if claim.second is not None and getattr(params, "model", "") == SECOND:
-        before, shipped = claim.second, True
+    others = {SECOND: claim.second, UNTRAINED: claim.untrained}
+    if (other := others.get(getattr(params, "model", ""))) is not None:
+        before, shipped = other, True
     near = abs(now.ours - before.ours) <= before.tolerance
     same = now.holds is before.holds and (near or before.check or not shipped)
     return Again(claim, "same" if same else "differs", now, before=before)

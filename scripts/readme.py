@@ -46,7 +46,7 @@ def section() -> str:
     Raises:
         ValueError: When a claim that it shows does not ship.
     """
-    first, other = MODELS.values()
+    first, other, _ = MODELS.values()
     known = every()
     named = {claim.name: claim for claim in known}
     rows = []
@@ -56,11 +56,16 @@ def section() -> str:
                 raise ValueError(f"{paper}/{each} does not ship; there are: {', '.join(named)}")
             rows.append(row(PAPERS[paper].title, named[f"{paper}/{each}"]))
     second = [claim.second for claim in known if claim.second is not None]
+    blank = [c for c in known if c.untrained and c.first.holds and not c.first.check]
+    unlearnt = [claim for claim in blank if claim.untrained and claim.untrained.holds]
+    papers = ", ".join(dict.fromkeys(claim.paper.title for claim in unlearnt)) or "none"
     said = (
         f"Of what the six papers say, {counted([claim.first for claim in known])} on {first}, small models trained here included; {counted(second)} on "
         f"{other}, where a part of them was measured. A claim holds where its whole 95% interval keeps within a bar, "
         "is not replicated where the whole interval lies beyond it, and is undecided where it reaches across; "
-        "intervals are over what was drawn (prompts, facts, sequences, documents, pairs, runs). Models this small fail "
+        "intervals are over what was drawn (prompts, facts, sequences, documents, pairs, runs). "
+        f"{len(blank)} that hold were measured on weights drawn at random, too: {len(unlearnt)} hold there as well (of {papers}), "
+        "and are no sign of learning. Models this small fail "
         "claims that may be true of the papers' own. All claims, with what decides each, stand in the report "
         "(`make report`); `python -m interp_core reproduce CLAIM` measures any of them again. Some of them:"
     )

@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 from words import plain
 
+from interp_core.corpus import HUB
 from interp_core.fields import Parameter
 from interp_core.params import MAX_CHARACTERS, Span, show_span
 from interp_core.plot.tokens import shown
@@ -20,7 +21,7 @@ _SHORT = 20
 
 Sizes = SimpleNamespace
 """What is known of the model and the prompt: ``n_layers``, ``n_heads``, ``n_tokens``; 0 if not; and
-``model``, its digest."""
+``id`` and ``model``, its name and its digest."""
 
 
 def one(
@@ -208,20 +209,18 @@ def _among(field: Parameter, value: Any, options: list[Any], key: str) -> Any:
 
 
 def _file(field: Parameter, value: str, sizes: Sizes, key: str) -> str:
-    """Draw a choice among what is at hand, and a box for a file, which is chosen as it comes."""
+    """Draw a choice among what is at hand, and where a reader brings more, which is chosen as it comes."""
     kept = field.shown.kept(sizes.model, sizes.n_layers) if field.shown.kept else {}
     where, read = st.container(), f"{key}.read"
-    with st.popover("Upload a file", icon=":material/upload:"):
-        file = st.file_uploader(f"{field.label}: a file of yours", key=f"{key}.file")
     names: dict[str, str] = st.session_state.setdefault(read, {})
-    if file is not None and st.session_state.get(f"{key}.taken") != file.file_id:
-        try:
-            name = _content(field, file)
-        except ValueError as error:
-            st.error(plain(str(error)))
-        else:
-            names[name], st.session_state[f"{key}.taken"] = file.name, file.file_id
-            st.session_state[key] = name
+    more = "Upload a file" if field.shown.hub is None else "Upload or fetch another"
+    with st.popover(more, icon=":material/upload:"):
+        file = st.file_uploader(f"{field.label}: a file of yours", key=f"{key}.file")
+        new = file is not None and st.session_state.get(f"{key}.taken") != file.file_id
+        if new and _bring(names, key, file.name, lambda: _content(field, file)):
+            st.session_state[f"{key}.taken"] = file.file_id
+        if field.shown.hub is not None:
+            _from_hub(field, sizes, names, key)
     known = list(dict.fromkeys([field.default, *field.shown.names, value, *kept, *names]))
     with where:
         return st.selectbox(
@@ -234,6 +233,34 @@ def _file(field: Parameter, value: str, sizes: Sizes, key: str) -> str:
                 names.get(name) or kept.get(name) or field.named(name) or "none"
             ),
         )
+
+
+def _bring(names: dict[str, str], key: str, words: str, read: Callable[[], str]) -> bool:
+    """Choose what a reader brings, under its own name; say what is wrong where it cannot be read."""
+    try:
+        name = read()
+    except ValueError as error:
+        st.error(plain(str(error)))
+        return False
+    names[name], st.session_state[key] = words, name
+    return True
+
+
+def _from_hub(field: Parameter, sizes: Sizes, names: dict[str, str], key: str) -> None:
+    """Draw a box for a place on the hub, and fetch what it names."""
+    read, published = field.shown.file, field.shown.hub
+    assert read is not None and published is not None
+    with st.form(f"{key}.hub", border=False):
+        place = st.text_input(
+            "Or a folder of the Hugging Face hub",
+            published(sizes.id),
+            key=f"{key}.hub.{sizes.id}",
+            placeholder="owner/name/folder",
+        )
+        wanted = st.form_submit_button("Fetch")
+    if wanted and place:
+        with st.spinner(f"Fetching {plain(place)}"):
+            _bring(names, key, place, lambda: read(Path(HUB + place)))
 
 
 def _content(field: Parameter, file: Any) -> str:

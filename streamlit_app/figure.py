@@ -18,6 +18,7 @@ from words import plain
 from interp_core import exports
 from interp_core.findings import Finding
 from interp_core.plot import theme
+from interp_core.plot.checks import unchecked
 from interp_core.plot.room import narrow, within
 from interp_core.results import Figure, Result
 
@@ -82,7 +83,7 @@ def _made(
 
     Drawing takes most of the time of a page, and many readers look at the same results.
     """
-    with within(pixels):
+    with within(pixels), unchecked():
         made = figure.draw(result, **dict(chosen))
     if isinstance(made, pd.DataFrame):
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import address
@@ -17,7 +18,7 @@ from words import plain
 
 from interp_core import replication
 from interp_core.findings import Finding
-from interp_core.models.info import DEFAULT, MODELS, SECOND
+from interp_core.models.info import DEFAULT, MODELS, SECOND, UNTRAINED
 from interp_core.question import Paper, Question, question_of
 from interp_core.registry import PAPERS
 from interp_core.results import Result
@@ -65,15 +66,14 @@ def _beside(paper: Paper, params: Any) -> tuple[str, dict[str, Finding]]:
 
     Nothing where ``params`` ask for something else than what the claims are measured by.
     """
-    second = getattr(params, "model", "") != SECOND
-    name = MODELS[SECOND if second else DEFAULT]
-    asked = (*paper.headline, *paper.second, paper.questions[0].params())
-    return name, _measured(paper.name, second) if params in asked else {}
+    other = DEFAULT if getattr(params, "model", "") in (SECOND, UNTRAINED) else SECOND
+    asked = (*chain(*paper.measured_on.values()), paper.questions[0].params())
+    return MODELS[other], _measured(paper.name, other) if params in asked else {}
 
 
 @cache
-def _measured(paper: str, second: bool) -> dict[str, Finding]:
-    return replication.findings(PAPERS[paper], second=second)
+def _measured(paper: str, model: str) -> dict[str, Finding]:
+    return replication.findings(PAPERS[paper], model)
 
 
 def ending(paper: Paper, question: Question, result: Result, view: object) -> None:

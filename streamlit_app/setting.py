@@ -29,6 +29,7 @@ def draw(question: Question, place: Place, model: KnownModel) -> tuple[Any, Size
         n_layers=model.n_layers,
         n_heads=model.n_heads,
         n_tokens=0,
+        id=model.id,
         model=model.fingerprint.rpartition("-")[0],
     )
     slots, alone = _slots(fields)

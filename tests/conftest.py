@@ -19,6 +19,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Tests keep their results and their list of models to themselves, but share converted models.
 from interp_core.models.catalogue import DEFAULT
 from interp_core.models.packaged import PACKAGED
+from interp_core.paths import SHIPPED
 
 CONVERTED = PACKAGED[DEFAULT].folder
 HERE = [model.folder for model in PACKAGED.values() if model.folder.exists()]
@@ -89,3 +90,63 @@ def tiny():
         return loaded[name]
 
     return load
+
+
+@pytest.fixture(scope="session")
+def hub():
+    """The address of a hub that has the one-layer model's dictionary, in SAELens's layout."""
+    from fake_hub import serving
+
+    from interp_core.papers.sparse_autoencoder.dictionary import Dictionary
+
+    shipped = (SHIPPED / "dictionaries" / "one-layer.safetensors").read_bytes()
+    files = Dictionary.from_bytes(shipped).to_saelens()
+    with serving("owner/saes", {f"small/{n}": held for n, held in files.items()}) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory, hub):
+    """The app, with the default model at hand."""
+    from browsing import serve
+
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "models").mkdir()
+    (cache / "models" / CONVERTED.name).symlink_to(CONVERTED)
+    process, address = serve(cache, HF_ENDPOINT=hub, HF_HOME=str(cache / "hub"))
+    yield address
+    process.terminate()
+    assert process.wait(30) in (0, -15), "the app did not exit cleanly"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, or a loud reason why not."""
+    from browsing import launch
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        try:
+            running = launch(playwright)
+        except Exception as error:
+            pytest.skip(f"NO BROWSER: the app was not tested ({str(error).splitlines()[0]})")
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def visitor(browser):
+    """One reader's browser, which keeps what it once fetched of the app's own scripts."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(60_000)
+    return context
+
+
+@pytest.fixture
+def page(visitor):
+    """A new page of that browser: to the app a new session, of which it knows nothing."""
+    opened = visitor.new_page()
+    yield opened
+    for left in visitor.pages:
+        left.close()
+    visitor.clear_cookies()

@@ -2,140 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import altair as alt
 import pytest
-from conftest import CONVERTED
-from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
+from browsing import address_has, click_cell, figure, number, open_, says, serve, type_prompt
+from playwright.sync_api import Page, TimeoutError, expect
 
 from interp_core import exports
 from interp_core.plot import font
 from interp_core.query import link
 from interp_core.registry import PAPERS
 
-ROOT = Path(__file__).parents[1]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 FIRST = "/logit-lens"
 JAPAN = f"{FIRST}?prompt=The+capital+of+Japan+is"
 LONG = " ".join(f"{n} green bottles hang on the wall of house {n};" for n in range(60))
 
-expect.set_options(timeout=60_000)  # a machine that is busy with other tests answers slowly
-
 pytestmark = pytest.mark.browser
-
-
-def serve(cache: Path) -> tuple[subprocess.Popen, str]:
-    """Start the app with a cache of its own; return its process and its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app/app.py"]
-    options = ["--server.port", str(port), "--server.headless", "true"]
-    environment = {**os.environ, "LENSBOOK_CACHE": str(cache)}
-    process = subprocess.Popen(
-        [*command, *options],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://localhost:{port}"
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
-            return process, address
-        except OSError:
-            time.sleep(0.25)
-    process.kill()
-    raise RuntimeError("the app did not start within 30 seconds")
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    """The app, with the default model at hand."""
-    cache = tmp_path_factory.mktemp("cache")
-    (cache / "models").mkdir()
-    (cache / "models" / CONVERTED.name).symlink_to(CONVERTED)
-    process, address = serve(cache)
-    yield address
-    process.terminate()
-    assert process.wait(30) in (0, -15), "the app did not exit cleanly"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, or a loud reason why not."""
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    with sync_playwright() as playwright:
-        try:
-            running = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        except Exception as error:
-            pytest.skip(f"NO BROWSER: the app was not tested ({str(error).splitlines()[0]})")
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser: Browser):
-    """A new browser context: nothing of an earlier visit."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(60_000)
-    yield context.new_page()
-    context.close()
-
-
-def open_(page: Page, address: str) -> Page:
-    page.goto(address)
-    expect(figure(page)).to_be_visible()
-    return page
-
-
-def figure(page: Page):
-    return page.locator("svg.marks").first
-
-
-def says(page: Page, text: str) -> None:
-    """Wait until the main figure holds a token."""
-    expect(figure(page)).to_contain_text(text)
-
-
-def click_cell(page: Page, text: str) -> None:
-    """Press the mouse over the centre of the first cell that holds a text, as a reader does."""
-    cell = figure(page).locator(".mark-text.role-mark").get_by_text(text, exact=True).first
-    cell.scroll_into_view_if_needed()
-    box = cell.bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-
-
-def number(page: Page, name: str):
-    """The box of a number, which stands beside the detail."""
-    return page.get_by_test_id("stMain").get_by_role("spinbutton", name=name)
-
-
-def type_prompt(page: Page, text: str) -> None:
-    page.get_by_role("textbox", name="Prompt").fill(text)
-    page.keyboard.press("Control+Enter")
-
-
-def address_has(page: Page, text: str) -> None:
-    page.wait_for_function("text => location.href.includes(text)", arg=text, timeout=60_000)
 
 
 def test_first_visit_shows_shipped_results_without_a_model_or_another_host(browser, tmp_path):
@@ -229,6 +113,7 @@ def test_a_long_run_shows_progress_and_can_be_cancelled(page, app):
         ("   ", "Type a prompt."),
         (LONG * 3, "accepted: 1 to 1024"),
     ],
+    ids=("empty", "long"),
 )
 def test_bad_prompts_get_one_message_and_stay(page, app, typed, message):
     open_(page, app + FIRST)
@@ -306,18 +191,20 @@ FITS = """() => {
 }"""
 
 
-def test_figures_fit_the_page_however_wide_it_is(browser, app):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
+def test_figures_fit_the_page_however_wide_it_is(page, app):
     misfits = []
-    for asked in [each.params() for paper in PAPERS.values() for each in paper.questions]:
+    firsts, others = (
+        [each.params() for paper in PAPERS.values() for each in paper.questions[part]]
+        for part in (slice(1), slice(1, None))
+    )
+    for asked in (*firsts, *others):
         open_(page, app + link(asked))
-        for width in (1440, 768, 420):
+        for width in (1440, 420) if asked in others else (1440, 768, 420):
             page.set_viewport_size({"width": width, "height": 900})
             try:
                 page.wait_for_function(FITS, timeout=30_000)
             except TimeoutError:
                 misfits.append((link(asked), width))
-    page.close()
     assert misfits == []
 
 
@@ -334,8 +221,8 @@ CELLS_OF = """chart => {
 
 
 @pytest.mark.parametrize("width", [1440, 768, 420])
-def test_tokens_stand_whole_within_their_cells(browser, app, width):
-    page = browser.new_page(viewport={"width": width, "height": 900})
+def test_tokens_stand_whole_within_their_cells(page, app, width):
+    page.set_viewport_size({"width": width, "height": 900})
     open_(page, app + FIRST)
     says(page, "·Paris")
     page.wait_for_function(FITS)
@@ -345,7 +232,6 @@ def test_tokens_stand_whole_within_their_cells(browser, app, width):
     assert all(room is not None and room > 4 for _, room in cells)
     frame = page.locator("[class*=st-key-frame-]").first
     assert frame.evaluate("element => element.scrollHeight <= element.clientHeight")
-    page.close()
 
 
 def test_figures_are_set_in_the_font_they_are_measured_in(page, app):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
+from browsing import address_has, click_cell, figure, open_, says
 from playwright.sync_api import expect
-from test_app import address_has, app, browser, click_cell, figure, open_, page, says  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
 HEADS = "/induction-heads"
 
 
-def test_the_grid_is_there_at_once_and_a_click_opens_a_head(page, browser, app):  # noqa: F811
+def test_the_grid_is_there_at_once_and_a_click_opens_a_head(page, app):
     open_(page, app + HEADS)
     says(page, "Prefix matching of every head")
     expect(
@@ -27,14 +27,14 @@ def test_the_grid_is_there_at_once_and_a_click_opens_a_head(page, browser, app):
     expect(page.get_by_text("L18H6: Prefix matching on this text")).to_be_visible()
     says(page, "What L18H6 looks at")
     marks = sorted(figure(page).locator("text").all_text_contents())
-    again = browser.new_context().new_page()
+    again = page.context.new_page()
     open_(again, page.evaluate("location.href"))
     says(again, "What L18H6 looks at")
     assert sorted(figure(again).locator("text").all_text_contents()) == marks
-    again.context.close()
+    again.close()
 
 
-def test_a_text_without_repeats_or_too_short_is_told(page, app):  # noqa: F811
+def test_a_text_without_repeats_or_too_short_is_told(page, app):
     page.goto(app + f"{HEADS}?question=attention&text=a")
     expect(page.get_by_text("too few to hold a repeat", exact=False)).to_be_visible()
     open_(
@@ -43,7 +43,7 @@ def test_a_text_without_repeats_or_too_short_is_told(page, app):  # noqa: F811
     expect(page.get_by_text(re.compile("L17H3: No token stands twice"))).to_be_visible()
 
 
-def test_an_ablation_has_a_link(page, browser, app):  # noqa: F811
+def test_an_ablation_has_a_link(page, app):
     open_(page, app + f"{HEADS}?question=ablation")
     says(page, "Loss by position")
     expect(
@@ -55,7 +55,7 @@ def test_an_ablation_has_a_link(page, browser, app):  # noqa: F811
     address_has(page, "ablate=L16H0")
 
 
-def test_the_training_slider_moves_the_panels(page, app):  # noqa: F811
+def test_the_training_slider_moves_the_panels(page, app):
     open_(page, app + f"{HEADS}?question=training")
     expect(page.get_by_text(re.compile("phase change")).first).to_be_visible()
     page.locator('input[aria-label="Training step"]').focus()
@@ -65,7 +65,7 @@ def test_the_training_slider_moves_the_panels(page, app):  # noqa: F811
     expect(page.get_by_text("Rings: step 0.", exact=False).first).to_be_visible()
 
 
-def test_training_streams_its_curves_and_can_be_cancelled(page, app):  # noqa: F811
+def test_training_streams_its_curves_and_can_be_cancelled(page, app):
     page.goto(app + f"{HEADS}?question=training&toys=2&steps=4000&seed=7")
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_text(re.compile(r"training .* \d+ of \d+: \d+ s"))).to_be_visible()
@@ -75,7 +75,7 @@ def test_training_streams_its_curves_and_can_be_cancelled(page, app):  # noqa: F
     expect(figure(page)).to_be_visible()
 
 
-def test_a_link_out_of_bounds_is_named(page, app):  # noqa: F811
+def test_a_link_out_of_bounds_is_named(page, app):
     page.goto(app + f"{HEADS}?seeds=0")
     expect(page.get_by_text("seeds", exact=False).first).to_be_visible()
     expect(page.get_by_text("This link is not accepted", exact=False)).to_be_visible()

@@ -6,15 +6,15 @@ import json
 import re
 
 import pytest
+from browsing import address_has, open_, says
 from playwright.sync_api import expect
-from test_app import address_has, app, browser, figure, open_, page, says  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
 STEERING = "/steering"
 
 
-def test_answers_stand_side_by_side_and_the_sweeps_that_ship_are_there(page, browser, app):  # noqa: F811
+def test_answers_stand_side_by_side_and_the_sweeps_that_ship_are_there(page, app):
     open_(page, app + STEERING)
     says(page, "unsteered: perplexity")
     says(page, "multiplier +2: perplexity")
@@ -27,20 +27,20 @@ def test_answers_stand_side_by_side_and_the_sweeps_that_ship_are_there(page, bro
     expect(
         page.get_by_text(re.compile("chosen on half of the held-out pairs")).first
     ).to_be_visible()
-    again = browser.new_context().new_page()
+    again = page.context.new_page()
     open_(again, page.evaluate("location.href"))
     says(again, "p(matching answer) by steered layer")
-    again.context.close()
+    again.close()
 
 
-def test_a_letter_vector_is_called_one(page, app):  # noqa: F811
+def test_a_letter_vector_is_called_one(page, app):
     open_(page, app + f"{STEERING}?question=geometry&protocol=ab&view_figure=letters")
     expect(
         page.get_by_text(re.compile("Activations at the letter carry the letter")).first
     ).to_be_visible()
 
 
-def test_a_link_answers_anew_and_streams(page, app):  # noqa: F811
+def test_a_link_answers_anew_and_streams(page, app):
     page.goto(app + f"{STEERING}?prompt=Tell+me+about+tea.&multiplier=3&max_tokens=50&layer=14")
     expect(page.get_by_text(re.compile("answering .* of 50")).first).to_be_visible()
     says(page, "multiplier +3: perplexity")
@@ -49,7 +49,7 @@ def test_a_link_answers_anew_and_streams(page, app):  # noqa: F811
     assert "multiplier=3" in page.evaluate("location.href")
 
 
-def test_a_file_of_pairs_is_uploaded_and_steers(page, app, tmp_path):  # noqa: F811
+def test_a_file_of_pairs_is_uploaded_and_steers(page, app, tmp_path):
     file = tmp_path / "mine.jsonl"
     with file.open("w") as opened:
         for i in range(4):
@@ -72,7 +72,7 @@ def test_a_file_of_pairs_is_uploaded_and_steers(page, app, tmp_path):  # noqa: F
     assert re.search(r"pairs=[0-9a-f]{16}", address)
 
 
-def test_a_sweep_is_cancelled(page, app):  # noqa: F811
+def test_a_sweep_is_cancelled(page, app):
     page.goto(app + f"{STEERING}?question=sweep&multipliers=-3&multipliers=3")
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_text(re.compile("scoring pairs .* of 48")).first).to_be_visible()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from browsing import address_has, figure, open_, says
 from playwright.sync_api import expect
-from test_app import address_has, app, browser, figure, open_, page, says  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
@@ -15,14 +15,14 @@ SMALL = f"{TRACE}?prompt=The+capital+of+Japan+is&subject=Japan&samples=1&kinds=m
 SLOW = f"{TRACE}?prompt=The+famous+old+city+of+Kyoto+is+a+city+in&subject=Kyoto&samples=20"
 
 
-def test_the_default_trace_is_there_at_once_with_findings(page, app):  # noqa: F811
+def test_the_default_trace_is_there_at_once_with_findings(page, app):
     open_(page, app + TRACE)
     says(page, "Africa*")
     expect(page.get_by_text("0.186 (GPT-2 XL)")).to_be_visible()
     expect(page.get_by_text("Where restoring brings back", exact=False).first).to_be_visible()
 
 
-def test_a_trace_has_a_link_that_opens_the_same_trace(page, browser, app):  # noqa: F811
+def test_a_trace_has_a_link_that_opens_the_same_trace(page, browser, app):
     open_(page, app + SMALL)
     says(page, "Japan*")
     page.get_by_role("slider", name="Window").focus()
@@ -31,15 +31,15 @@ def test_a_trace_has_a_link_that_opens_the_same_trace(page, browser, app):  # no
     expect(page.get_by_text(re.compile("11 layers")).first).to_be_visible()
     says(page, "Japan*")
     marks = figure(page).text_content()
-    again = browser.new_context().new_page()
+    again = page.context.new_page()
     open_(again, page.evaluate("location.href"))
     says(again, "Japan*")
     expect(again.get_by_role("textbox", name="Subject")).to_have_value("Japan")
     assert figure(again).text_content() == marks
-    again.context.close()
+    again.close()
 
 
-def test_a_trace_can_be_cancelled(page, app):  # noqa: F811
+def test_a_trace_can_be_cancelled(page, app):
     page.goto(app + SLOW)
     expect(page.get_by_text("It takes about")).to_be_visible()
     page.get_by_role("button", name="Run", exact=True).click()
@@ -50,12 +50,12 @@ def test_a_trace_can_be_cancelled(page, app):  # noqa: F811
     says(page, "Kyoto*")
 
 
-def test_a_subject_that_is_not_there_is_named(page, app):  # noqa: F811
+def test_a_subject_that_is_not_there_is_named(page, app):
     page.goto(app + f"{TRACE}?subject=Mars")
     expect(page.get_by_text("is not in the prompt", exact=False)).to_be_visible()
 
 
-def test_an_edit_is_seen_by_who_made_it_alone(page, browser, app):  # noqa: F811
+def test_an_edit_is_seen_by_who_made_it_alone(page, browser, app):
     open_(
         page,
         app

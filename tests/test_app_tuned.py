@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
+from browsing import address_has, figure, open_, says
 from playwright.sync_api import expect
-from test_app import address_has, app, browser, figure, open_, page, says  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
 TUNED = "/tuned-lens"
 
 
-def test_both_lenses_are_there_at_once(page, browser, app):  # noqa: F811
+def test_both_lenses_are_there_at_once(page, app):
     open_(page, app + TUNED)
     says(page, "Tuned lens: top next token")
     expect(page.get_by_text(re.compile("The tuned lens has it on top from layer"))).to_be_visible()
@@ -24,13 +24,13 @@ def test_both_lenses_are_there_at_once(page, browser, app):  # noqa: F811
     ).first.click()
     address_has(page, "view_figure=difference")
     expect(page.get_by_text("KL to the output: tuned lens less logit lens")).to_be_visible()
-    again = browser.new_context().new_page()
+    again = page.context.new_page()
     open_(again, page.evaluate("location.href"))
     expect(again.get_by_text("KL to the output: tuned lens less logit lens")).to_be_visible()
-    again.context.close()
+    again.close()
 
 
-def test_the_lens_is_switched(page, app):  # noqa: F811
+def test_the_lens_is_switched(page, app):
     open_(page, app + f"{TUNED}?prompt=The+capital+of+Japan+is&layers=20:30:3")
     says(page, "·Tokyo")
     marks = figure(page).text_content()
@@ -43,19 +43,19 @@ def test_the_lens_is_switched(page, app):  # noqa: F811
     says(page, "·Tokyo")
 
 
-def test_ten_steps_of_training_stream_and_make_a_lens(page, app):  # noqa: F811
-    small = "corpus=code&steps=10&layers=27:29&batch=1&context=32&vocabulary=256"
+def test_a_few_steps_of_training_stream_and_make_a_lens(page, app):
+    small = "corpus=code&steps=4&layers=27:29&batch=1&context=32&vocabulary=256"
     page.goto(app + f"{TUNED}?question=train&{small}")
     page.get_by_role("button", name="Run", exact=True).click()
-    said = page.get_by_text(re.compile(r"After 10 steps of 30 positions, 300 in all"))
+    said = page.get_by_text(re.compile(r"After 4 steps of 30 positions, 120 in all"))
     expect(said).to_be_visible(timeout=120_000)
     said = page.get_by_text(re.compile("The lens is saved as")).text_content()
     name = re.search(r"saved as ([0-9a-f]{16})", said)[1]
     open_(page, app + f"{TUNED}?lens={name}&layers=25:30:2")
-    expect(page.get_by_text(re.compile("2 layers, 10 steps on 300 tokens of code"))).to_be_visible()
+    expect(page.get_by_text(re.compile("2 layers, 4 steps on 120 tokens of code"))).to_be_visible()
 
 
-def test_training_is_cancelled(page, app):  # noqa: F811
+def test_training_is_cancelled(page, app):
     page.goto(
         app + f"{TUNED}?question=train&corpus=code&steps=4000&layers=0:30:10&batch=1&context=32"
     )
@@ -66,6 +66,6 @@ def test_training_is_cancelled(page, app):  # noqa: F811
     expect(figure(page)).to_be_visible()
 
 
-def test_a_lens_that_is_not_here_is_told(page, app):  # noqa: F811
+def test_a_lens_that_is_not_here_is_told(page, app):
     page.goto(app + f"{TUNED}?lens=0123456789abcdef")
     expect(page.get_by_text("is not on this machine", exact=False).first).to_be_visible()

@@ -112,11 +112,11 @@ def test_windows_of_other_runs_are_not_compared(average):
     wide = with_effect(average, {})
     for changes in ({"samples": 9}, {"seed": 3}, {"noise": 1.0}, {"facts": "0" * 16}):
         other = beside(wide, {0: 0.3}, **changes)
-        assert list(other.windows) == [WIDE] and "first_block" not in by_id(other)
+        assert list(other.windows()) == [WIDE] and "first_block" not in by_id(other)
         assert not figures_average.has_windows(other)
     fewer = single(wide, {0: 0.3})
     fewer = dataclasses.replace(fewer, prompts=("another", *fewer.prompts[1:]))
-    assert list(dataclasses.replace(wide, evidence={"window_1": fewer}).windows) == [WIDE]
+    assert list(dataclasses.replace(wide, evidence={"window_1": fewer}).windows()) == [WIDE]
 
 
 def test_windows_repeat_no_claim_and_have_a_line_each(average):

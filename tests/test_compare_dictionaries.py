@@ -15,6 +15,7 @@ from interp_core.papers.sparse_autoencoder.compute.compare import (
     alike,
     closest,
     correlated,
+    covered,
     further,
 )
 from interp_core.papers.sparse_autoencoder.dictionary import Card, Dictionary
@@ -57,6 +58,15 @@ def beside(here, there, read, other, itself=False):
     nearest, cosine, back, back_cosine = closest(here, there, itself=itself)
     partner, correlation = correlated(as_codes(read), as_codes(other), itself=itself)
     shifted = correlated(as_codes(read), further(as_codes(other)))[1]
+    cosines, correlations = [cosine, closest(here, alike(there))[1]], [correlation, shifted]
+    if not itself:
+        cosines.append(closest(here, here, itself=True)[1])
+        correlations.append(correlated(as_codes(read), as_codes(read), itself=True)[1])
+    covers = np.full((2, len(there)), np.nan)
+    if len(there) > len(here):
+        covers = covered(as_codes(read), as_codes(other), np.where(back_cosine >= 0.5, back, -1))
+    elif len(here) > len(there):
+        covers = covered(as_codes(other), as_codes(read), np.where(cosine >= 0.5, nearest, -1))
     return Comparison(
         params=sae.CompareParams(),
         provenance=None,
@@ -65,11 +75,12 @@ def beside(here, there, read, other, itself=False):
         positions=WINDOWS * (LENGTH - 1),
         density=as_codes(read).density,
         nearest=nearest,
-        cosine=np.stack([cosine, closest(here, alike(there))[1]]),
+        cosine=np.stack(cosines),
         partner=partner,
-        correlation=np.stack([correlation, shifted]),
+        correlation=np.stack(correlations),
         back=back,
         back_cosine=back_cosine,
+        covered=covers,
     )
 
 
@@ -90,9 +101,21 @@ def test_a_dictionary_in_another_order_is_found_whole():
 
 def test_unrelated_dictionaries_are_at_the_floor():
     found = beside(unit(0), unit(1), dense(0), dense(1))
-    for measured, floor in (found.cosine, found.correlation):
+    for measured, floor, within in (found.cosine, found.correlation):
         assert np.median(measured) == pytest.approx(np.median(floor), abs=0.03)
+        assert np.median(measured) == pytest.approx(np.median(within), abs=0.03)
     assert claims.recurs(found).holds is False
+
+
+def test_features_that_are_as_close_to_one_another_do_not_recur():
+    """Of groups of like features some of every group are in the other dictionary, whichever they are."""
+    groups = np.repeat(unit(0)[:6], 10, axis=0)
+    values = np.repeat(dense(0)[:6], 10, axis=0)
+    near = [values * np.random.default_rng(seed).uniform(0.8, 1.2, values.shape) for seed in (1, 2)]
+    found = beside(groups, groups, *near)
+    claim = claims.recurs(found)
+    assert np.median(found.correlation[0]) > 0.9
+    assert claim.holds is not True
 
 
 def test_what_all_directions_share_is_in_the_floor_too():
@@ -115,10 +138,14 @@ def test_latents_that_were_doubled_split_in_two_whichever_is_asked_for():
     ):
         assert found.splits.tolist() == [2] * LATENTS
         assert claims.splits(found).holds
+        assert claims.splits(found).ours == 1  # halves of where each was active
+        assert found.split[1].mean() < 0.15
         assert claims.recurs(found) is None  # of other widths
     alone = np.concatenate([unit(0), unit(1)])
     one_each = beside(unit(0), alone, values, halves)
-    assert claims.splits(one_each).holds is False
+    assert (one_each.splits == 1).mean() > 0.9 and claims.splits(one_each) is None
+    elsewhere = beside(unit(0), twice, values, halves[::-1])
+    assert claims.splits(elsewhere).holds is False
 
 
 def test_of_a_dictionary_beside_itself_each_latent_is_left_out():

@@ -1,14 +1,13 @@
 """Back and forward in the browser: the address always wins."""
 
-# ruff: noqa: F811
-
 from __future__ import annotations
 
 import re
 
 import pytest
+from browsing import figure, number, open_, says
 from playwright.sync_api import Page, expect
-from test_app import FIRST, app, browser, figure, number, open_, page, says  # noqa: F401
+from test_app import FIRST
 
 pytestmark = pytest.mark.browser
 

@@ -155,6 +155,7 @@ def test_every_figure_fits_the_room_it_has(question, pixels):
         with room.within(pixels):
             made = each.draw(result)
         if not isinstance(made, pd.DataFrame):
+            made.to_dict()  # validates
             svg = exports.svg(made).decode()
             width = float(re.search(r'width="([\d.]+)"', svg).group(1))
             assert width <= pixels + 2 * theme.PADDING, each.name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
-from test_app import browser  # noqa: F401
 from test_reports import PAGES
 
 DRAWN = """() => [...document.querySelectorAll(".lensbook-chart")].every(c => c.querySelector("svg.marks"))"""
@@ -29,7 +28,7 @@ COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
 
 
 @pytest.fixture
-def opened(browser, site):  # noqa: F811
+def opened(browser, site):
     """Open a page of the site, on which nothing may be said to the console or asked of another host."""
     contexts, said = [], []
 

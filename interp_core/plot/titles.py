@@ -16,20 +16,21 @@ from interp_core.plot.room import fit, narrow
 _WIDTH = 720
 """Width to which titles are broken into lines, in pixels, where there is room."""
 _AXIS = 80
-"""Room of what stands left of a plot, where titles begin, in pixels."""
+"""Room of what stands left of a plot, where titles begin, in pixels; most have no more."""
 
 
-def figure(chart: Any, heading: str, *lines: str, **size: Any) -> Any:
+def figure(chart: Any, heading: str, *lines: str, left: int = _AXIS, **size: Any) -> Any:
     """Return a chart with its title, and both as a description for those who cannot see it.
 
     Args:
         chart: Any chart.
         heading: States what is plotted.
         lines: Say what to see; empty ones are left out.
+        left: Room of what stands left of the plot, in pixels.
         size: ``width`` and ``height``, where the chart has none.
     """
     said = [line for line in lines if line]
-    width = fit(_WIDTH, 0 if narrow() else _AXIS)
+    width = fit(_WIDTH, 0 if narrow() else left)
     # In a narrow room the title begins at the figure's edge, else, by the theme, at the plot's.
     frame: Any = "bounds" if narrow() else alt.Undefined
     wrapped = chain.from_iterable(font.wrapped(line, width, theme.LABEL) for line in said)

@@ -13,6 +13,7 @@ from IPython.display import Markdown
 
 from interp_core import exports
 from interp_core.plot import theme
+from interp_core.plot.checks import unchecked
 from interp_core.plot.room import within
 from interp_core.reporting.addresses import app_address, opens
 from interp_core.reporting.markup import escaped, raw_html, script_json
@@ -34,7 +35,7 @@ def figure(name: str, draw: Callable[..., alt.TopLevelMixin], *of: Any, **given:
     data: dict[str, Any] = {}
     drawn: list[tuple[int, dict[str, Any]]] = []
     for width in WIDTHS:
-        with within(width - 2 * theme.PADDING):
+        with within(width - 2 * theme.PADDING), unchecked():
             spec = _spec(draw(*of, **given))
         data |= _rounded(spec.pop("datasets", {}), 5)
         if drawn and drawn[-1][1] == spec:
@@ -82,7 +83,7 @@ def downloads(name: str, frame: pd.DataFrame, of: Result | None = None, **view: 
 def _spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
     # The page gives the theme for its colour mode; a theme baked into the spec would win over it.
     with alt.theme.enable("none"):
-        return chart.to_dict()
+        return chart.to_dict(validate=False)
 
 
 def _rounded(data: Any, digits: int) -> Any:

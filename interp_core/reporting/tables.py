@@ -54,8 +54,10 @@ def findings(items: Iterable[Finding]) -> Markdown:
 
 
 def claims(name: str) -> Markdown:
-    """Return a paper's claims on both models, as they ship: each with what decides it, and its verdicts."""
-    head = ["Claim", "Paper", *MODELS.values()]
+    """Return a paper's claims on all models, as they ship: each with what decides it, and its verdicts."""
+    every = sorted(replication.claims(PAPERS[name]), key=lambda each: each.first.check)
+    floored = any(each.untrained for each in every)
+    head = ["Claim", "Paper", *list(MODELS.values())[: 3 if floored else 2]]
     rows = (
         (
             _ROWS[each.first.holds],
@@ -64,9 +66,10 @@ def claims(name: str) -> Markdown:
                 escaped(each.first.source),
                 _measured(each.first),
                 _measured(each.second, each.first.measure),
+                *([_measured(each.untrained, each.first.measure)] if floored else []),
             ],
         )
-        for each in sorted(replication.claims(PAPERS[name]), key=lambda each: each.first.check)
+        for each in every
     )
     return html_table(head, rows, "lensbook-claims")
 

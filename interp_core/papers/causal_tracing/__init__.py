@@ -13,6 +13,8 @@ Departures: a token that begins documents stands in front of the prompt (``start
 the subject often is the attention sink; prompts and facts are the project's own.
 """
 
+from functools import partial
+
 from interp_core.models.info import SECOND
 from interp_core.papers.causal_tracing import (
     claims,
@@ -38,6 +40,7 @@ from interp_core.results import Figure
 __all__ = [
     "AFTER_FIRST",
     "KNOWN",
+    "LATE",
     "PAPER",
     "PRESETS",
     "SWEEP",
@@ -106,6 +109,9 @@ SWEEP = (
 WINDOWS = tuple(AverageParams(window=window, kinds=("mlp_subject",)) for window in (1, 3, 5))
 """MLPs over fewer blocks at a time: what of the early site is the window's."""
 
+LATE = tuple(AverageParams(window=window, kinds=("attn_last",)) for window in (1, 3, 5))
+"""Attention at the last token, alike: what of the late site is."""
+
 AFTER_FIRST = tuple(
     AverageParams(noise_after=0, window=window, kinds=("mlp_subject",)) for window in (1, 10)
 )
@@ -158,8 +164,17 @@ AVERAGE = Question(
         Figure(
             "windows", figures_average.windows, label="Windows", when=figures_average.has_windows
         ),
+        Figure(
+            "late_windows",
+            partial(figures_average.windows, kind="attn_last"),
+            label="Windows of attention",
+            when=figures_average.has_late_windows,
+        ),
     ),
-    evidence={f"window_{params.window}": params for params in WINDOWS},
+    evidence={
+        **{f"window_{params.window}": params for params in WINDOWS},
+        **{f"late_{params.window}": params for params in LATE},
+    },
     claims=(claims.of_average,),
     cost=lambda params: (
         f"It traces up to {params.limit} facts that the model knows, each for some seconds to a minute, "
@@ -220,7 +235,7 @@ PAPER = Paper(
         *SWEEP,
         *AFTER_FIRST,
         KNOWN,
-        *(like(each, SECOND_AVERAGE) for each in (*WINDOWS, *AFTER_FIRST)),
+        *(like(each, SECOND_AVERAGE) for each in (*WINDOWS, *LATE, *AFTER_FIRST)),
     ),
 )
 run = PAPER.run

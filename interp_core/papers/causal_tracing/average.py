@@ -14,9 +14,11 @@ import pandas as pd
 from interp_core.estimates import Resample, interval
 from interp_core.papers.causal_tracing import facts
 from interp_core.papers.causal_tracing.params import (
-    AT_SUBJECT,
+    ALONE,
+    AT,
     CORRUPTIONS,
     METRICS,
+    Kind,
     ManyFacts,
     Noise,
     Restored,
@@ -105,13 +107,26 @@ class Average(Result):
         """[fact] total effect."""
         return self.clean - self.corrupt
 
-    @cached_property
-    def windows(self) -> dict[int, Average]:
-        """This result and those of the evidence that restored MLPs in the same runs, by window."""
+    def windows(self, kind: Kind = "mlp_subject") -> dict[int, Average]:
+        """Return this result and those of the evidence that restored a kind in the same runs, by window.
+
+        Args:
+            kind: Of :data:`ALONE`; a result that restored it at every token has it, too.
+        """
+        whole, _ = ALONE[kind]
         others = [each for each in self.evidence.values() if isinstance(each, Average)]
-        alike = [each for each in others if self._same_runs(each)]
-        own = [self] if "mlp_out" in self.params.kinds else []
+        alike = [each for each in others if kind in each.params.kinds and self._same_runs(each)]
+        own = [self] if whole in self.params.kinds else []
         return {each.params.window: each for each in sorted([*alike, *own], key=_window)}
+
+    def alone(self, kind: Kind) -> tuple[int, int]:
+        """Return where a kind of :data:`ALONE` is in :attr:`aie`, whether or not it was traced alone.
+
+        Raises:
+            ValueError: When it was not traced.
+        """
+        whole, token_class = ALONE[kind]
+        return self.row(kind if kind in self.params.kinds else whole, token_class)
 
     def _same_runs(self, other: Average) -> bool:
         """Whether another result differs in what is restored alone."""
@@ -170,8 +185,8 @@ class Average(Result):
                 "given_away": self.given_away,
             }
         )
-        there = average["kind"].isin(AT_SUBJECT)
-        average = average[~there | (average["token_class"] == "last_subject")]
+        there = average["kind"].map(AT)
+        average = average[there.isna() | (average["token_class"] == there)]
         return {"average": average.dropna(subset="aie").reset_index(drop=True), "facts": traced}
 
     @property

@@ -7,24 +7,28 @@ import numpy as np
 from interp_core.estimates import Estimate, picked
 from interp_core.findings import Bar, Finding, at_least, at_most
 from interp_core.papers.causal_tracing.average import Average
+from interp_core.papers.causal_tracing.params import ALONE, Kind
 
 _EARLY, _MIDDLE, _SITE, _LATE = 13 / 30, (1 / 4, 2 / 3), 19 / 30, (17 / 30, 25 / 30)
 """Depths, as shares of the blocks: where the early site ends, what the middle is, up to where the last
 subject token leads, and between which the late site lies."""
+_ALONE = at_least(0.25)
+"""What of a window's effect one block has to have for the site not to be the window's."""
 
 
 def of_average(a: Average) -> list[Finding]:
     """Return the claims that the traced kinds allow to be tested.
 
-    MLPs alone allow none: they were traced to see what another window makes of them.
+    A branch at its site alone allows none: it was traced to see what another window makes of it.
     """
     if a.params.metric != "probability":
         return []  # the paper's claims, and their bars, are about the answer's probability
     kinds, halves = set(a.params.kinds), len(a.prompts) > 1
-    found = [] if kinds == {"mlp_subject"} else [_total(a)]
+    found = [] if kinds <= set(ALONE) else [_total(a)]
     if {"mlp_out", "attn_out"} <= kinds:
         found += [_mlp_over_attention(a), _early_peak(a), _late_peak(a)]
         found += [_attention_over_mlp(a), *_single_blocks(a)] if halves else []
+        found += _single_attention(a)
     if "resid_post" in kinds:
         found.append(_hidden_peak(a))
         found += [_leads(a)] if halves and _blocks(a, 0, _SITE).any() else []
@@ -193,15 +197,44 @@ def _severed(a: Average) -> Finding:
     )
 
 
+def _share_of_window(a: Average, single: Average, kind: Kind, blocks: slice) -> Estimate:
+    """Return the largest AIE of a single block as a share of the largest with a window; both are picked anew in resamples."""
+    row, alone = (each.alone(kind) for each in (a, single))
+    value = single.aie[alone][blocks].max() / a.aie[row].max()
+    draws = single.draws[:, *alone, blocks].max(-1) / a.draws[:, *row].max(-1)
+    return a.resample.estimate(value, draws)
+
+
+def _single_attention(a: Average) -> list[Finding]:
+    """Return what the late site is without a window, where single blocks were restored too."""
+    single = a.windows("attn_last").get(1)
+    if single is None or a.params.window == 1:
+        return []
+    row, alone = (each.aie[each.alone("attn_last")] for each in (a, single))
+    return [
+        Finding.measured(
+            "single_attention",
+            "The late site is there when the attention of single blocks is restored",
+            "restored over windows of 10 blocks",
+            _share_of_window(a, single, "attn_last", slice(None)),
+            "share",
+            bar=_ALONE,
+            criterion=f"largest AIE of a single block's attention: {alone.max():.3f}, at block {a.layers[alone.argmax()]}; with a "
+            f"window of {a.params.window}: {row.max():.3f}",
+            measure="largest AIE of one block's attention at the last token, as a share of the largest with a "
+            "window; both blocks are picked again in each resample of facts",
+        )
+    ]
+
+
 def _single_blocks(a: Average) -> list[Finding]:
     """Return what the early site is without a window, where single blocks were restored too."""
-    single = a.windows.get(1)
+    single = a.windows().get(1)
     if single is None or a.params.window == 1 or len(a.layers) < 2 or a.layers[0] != 0:
         return []
-    row, alone = a.row("mlp_out", "last_subject"), single.row("mlp_subject", "last_subject")
+    row, alone = (each.alone("mlp_subject") for each in (a, single))
     early = max(2, int(_blocks(single, 0, _EARLY).sum()))
     whole, later = a.aie[row].max(), single.aie[alone][1:early]
-    draws = single.draws[:, *alone, 1:early].max(-1) / a.draws[:, *row].max(-1)
     effect = single.effect[:, *alone]
     lead = picked(effect[:, :1] - effect[:, 1:], np.argmin)
     first = float(single.aie[alone][0])
@@ -210,9 +243,9 @@ def _single_blocks(a: Average) -> list[Finding]:
             "single_blocks",
             "The early site is there when single blocks after the first are restored",
             "restored over windows of 10 blocks",
-            a.resample.estimate(later.max() / whole, draws),
+            _share_of_window(a, single, "mlp_subject", slice(1, early)),
             "share",
-            bar=at_least(0.25),
+            bar=_ALONE,
             criterion=f"largest AIE of a single MLP from block {a.layers[1]} to {a.layers[early - 1]}: {later.max():.3f}, at block "
             f"{a.layers[1:early][later.argmax()]}; with a window of {a.params.window}: {whole:.3f}",
             measure="largest AIE of one block's MLP, block 0 left out, as a share of the largest with a window; "

@@ -9,9 +9,9 @@ import pandas as pd
 from interp_core.papers.causal_tracing.figures_parts import (
     AXIS,
     BARE,
+    CURVES,
     NAMES,
     SCHEMES,
-    SEVERED,
     UNITS,
     WIDTH,
     colour_of,
@@ -22,6 +22,7 @@ from interp_core.papers.causal_tracing.figures_parts import (
     maps_beside,
     panel_title,
 )
+from interp_core.papers.causal_tracing.params import AT
 from interp_core.papers.causal_tracing.trace import Trace
 from interp_core.plot import (
     MAP,
@@ -132,8 +133,10 @@ def trace_maps(result: Trace) -> alt.HConcatChart:
 
 def _severed(result: Trace) -> pd.DataFrame:
     frame = _traced(result)
-    at = (frame["position"] == result.subject[1] - 1) & frame["kind"].isin(SEVERED)
-    named = frame["kind"].map({kind: name for kind, (name, _) in SEVERED.items()})
+    subject, last = result.subject[1] - 1, len(result.tokens) - 1
+    place = frame["kind"].map(lambda kind: last if AT.get(kind) == "last" else subject)
+    at = (frame["position"] == place) & frame["kind"].isin(CURVES)
+    named = frame["kind"].map({kind: name for kind, (name, _) in CURVES.items()})
     return frame.assign(name=named, value=frame["effect"])[at]
 
 

@@ -11,8 +11,8 @@ from interp_core.papers.causal_tracing.average import Average
 from interp_core.papers.causal_tracing.figures_parts import (
     AXIS,
     CLASSES,
+    CURVES,
     SCHEMES,
-    SEVERED,
     WIDTH,
     colour_of,
     curves,
@@ -22,8 +22,7 @@ from interp_core.papers.causal_tracing.figures_parts import (
     maps_beside,
     panel_title,
 )
-from interp_core.papers.causal_tracing.params import AT_SUBJECT
-from interp_core.papers.causal_tracing.params import SEVERED as SEVERS
+from interp_core.papers.causal_tracing.params import ALONE, AT, SEVERED, Kind
 from interp_core.plot import (
     across,
     beside,
@@ -102,13 +101,16 @@ def average_maps(average: Average) -> alt.HConcatChart:
 def average_severed(average: Average) -> alt.LayerChart:
     """Return the average effect at the last subject token, whole and with parts severed."""
     frame = _averaged(average)
-    frame = frame[frame["kind"].isin(SEVERED) & (frame["token_class"] == "last_subject")]
-    frame = frame.assign(name=frame["kind"].map({k: name for k, (name, _) in SEVERED.items()}))
+    place = frame["kind"].map(lambda kind: AT.get(kind, "last_subject"))
+    frame = frame[frame["kind"].isin(CURVES) & (frame["token_class"] == place)]
+    frame = frame.assign(name=frame["kind"].map({k: name for k, (name, _) in CURVES.items()}))
     axis = values_axis(effect_name(average.params, average=True), frame)
-    severed = bool(set(average.params.kinds) & set(SEVERS))
+    last = set(frame["token_class"]) == {"last"}
+    where = CLASSES["last" if last else "last_subject"]
+    severed = bool(set(average.params.kinds) & set(SEVERED))
     return figure(
         lines(frame, average.layers, curves(frame), axis, tip("n", "facts", "d")),
-        "Average indirect effect at the last subject token, by layer",
+        f"Average indirect effect at the {where}, by layer",
         "A severed part stays, at that token, as corrupted." * severed,
         f"Bands: 95% intervals over facts, {_over(average)}.",
         width=fit(WIDTH, AXIS),
@@ -116,20 +118,19 @@ def average_severed(average: Average) -> alt.LayerChart:
     )
 
 
-def windows(average: Average, of: Mapping[int, Average] | None = None) -> alt.LayerChart:
-    """Return the MLPs' effect at the last subject token by layer, a line for each window.
+def windows(
+    average: Average, of: Mapping[int, Average] | None = None, *, kind: Kind = "mlp_subject"
+) -> alt.LayerChart:
+    """Return a branch's effect at its site by layer, a line for each window.
 
     Args:
         average: Over facts.
         of: Results over the same facts, by window; those that come with it unless given.
+        kind: The branch at its site, of :data:`ALONE`.
     """
-    found = average.windows if of is None else of
-    parts = [
-        _averaged(each)
-        .query("kind in ('mlp_out', 'mlp_subject') and token_class == 'last_subject'")
-        .assign(name=_blocks(window))
-        for window, each in found.items()
-    ]
+    found = average.windows(kind) if of is None else of
+    branch = "MLPs" if kind == "mlp_subject" else "attention"
+    parts = [by_window(each, kind).assign(name=_blocks(window)) for window, each in found.items()]
     after, model = average.params.noise_after, average.provenance.model.id
     frame = pd.concat(parts, ignore_index=True)
     frame = frame[frame["layer"] > after]  # before it nothing is corrupted that could be restored
@@ -137,13 +138,20 @@ def windows(average: Average, of: Mapping[int, Average] | None = None) -> alt.La
     axis = values_axis(effect_name(average.params, average=True), frame)
     return figure(
         lines(frame, average.layers, colours, axis, tip("n", "facts", "d")),
-        "Average indirect effect of MLPs at the last subject token, by layer and window"
+        f"Average indirect effect of {branch} at the {CLASSES[ALONE[kind][1]]}, by layer and window"
         + (f" (noise after layer {after})" if after >= 0 else ""),
-        "A window restores the MLPs of so many layers around each layer at once. Bands: 95% intervals over "
+        f"A window restores {branch} in so many layers around each layer at once. Bands: 95% intervals over "
         f"facts, {_over(average)} ({model}).",
         width=fit(WIDTH, AXIS),
         height=280,
     )
+
+
+def by_window(average: Average, kind: Kind) -> pd.DataFrame:
+    """Return the rows of a kind at its site, as a table has them: one a layer."""
+    whole, token_class = ALONE[kind]
+    frame = _averaged(average)
+    return frame[frame["kind"].isin((whole, kind)) & (frame["token_class"] == token_class)]
 
 
 def _hue(window: int) -> int:
@@ -157,7 +165,12 @@ def _blocks(window: int) -> str:
 
 def has_windows(average: Average) -> bool:
     """Whether the same facts were traced with other windows, too."""
-    return len(average.windows) > 1
+    return len(average.windows()) > 1
+
+
+def has_late_windows(average: Average) -> bool:
+    """Whether attention at the last token was."""
+    return len(average.windows("attn_last")) > 1
 
 
 def has_maps(average: Average) -> bool:
@@ -166,8 +179,8 @@ def has_maps(average: Average) -> bool:
 
 
 def has_severed(average: Average) -> bool:
-    """Whether something was restored, or severed, at the last subject token alone."""
-    return bool(set(AT_SUBJECT) & set(average.params.kinds))
+    """Whether something was restored, or severed, at one token alone."""
+    return bool(set(AT) & set(average.params.kinds))
 
 
 def sentence(average: Average) -> str:

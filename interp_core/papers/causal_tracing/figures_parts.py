@@ -19,13 +19,14 @@ SCHEMES: dict[str, Literal["state", "MLP", "attention"]] = {
     "attn_out": "attention",
 }
 """The paper's colours by what is restored: purple, green and red."""
-SEVERED = {
+CURVES = {
     "resid_post": ("residual stream restored", theme.COMPONENTS["embedding"]),
     "mlp_subject": ("MLPs restored", theme.CATEGORIES[3]),
+    "attn_last": ("attention restored at the last token", theme.CATEGORIES[1]),
     "sever_mlp": ("MLPs severed", theme.COMPONENTS["MLP"]),
     "sever_attn": ("attention severed", theme.COMPONENTS["attention"]),
 }
-"""What is restored at the last subject token alone: its curve's name and colour."""
+"""What has a curve: restored at the last subject token, unless it is at another one alone."""
 CLASSES = {
     "first_subject": "first subject token",
     "middle_subject": "middle subject tokens",
@@ -48,8 +49,8 @@ AXIS, BARE = 70, 230
 
 
 def curves(frame: pd.DataFrame) -> dict[str, str]:
-    """Return the names and colours of the curves of :data:`SEVERED` that a frame holds, in their order."""
-    return dict(SEVERED[kind] for kind in SEVERED if (frame["kind"] == kind).any())
+    """Return the names and colours of the curves of :data:`CURVES` that a frame holds, in their order."""
+    return dict(CURVES[kind] for kind in CURVES if (frame["kind"] == kind).any())
 
 
 def effect_name(params: Traced, average: bool = False) -> str:

@@ -19,7 +19,9 @@ from interp_core.params import (
     parameters,
 )
 
-Kind = Literal["resid_post", "mlp_out", "attn_out", "mlp_subject", "sever_mlp", "sever_attn", "z"]
+Kind = Literal[
+    "resid_post", "mlp_out", "attn_out", "mlp_subject", "attn_last", "sever_mlp", "sever_attn", "z"
+]
 """What is restored: the stream after a block; a branch's output over a window of blocks; the stream
 with a branch held at its corrupted values afterwards; or one head's output."""
 
@@ -27,8 +29,16 @@ MAPS: tuple[Kind, ...] = ("resid_post", "mlp_out", "attn_out")
 """Kinds that give a map of positions by layers."""
 SEVERED: tuple[Kind, ...] = ("sever_mlp", "sever_attn")
 """The stream with a branch held afterwards."""
-AT_SUBJECT: tuple[Kind, ...] = ("mlp_subject", *SEVERED)
-"""Kinds that are traced at the last subject token alone."""
+ALONE: dict[Kind, tuple[Kind, str]] = {
+    "mlp_subject": ("mlp_out", "last_subject"),
+    "attn_last": ("attn_out", "last"),
+}
+"""Kinds of the paper's two sites alone: what is restored, and the class of the one token where it is."""
+AT: dict[Kind, str] = {
+    **{kind: token_class for kind, (_, token_class) in ALONE.items()},
+    **dict.fromkeys(SEVERED, "last_subject"),
+}
+"""Kinds that are traced at one token alone, with its class."""
 
 Metric = Literal["probability", "joint_probability", "log_probability", "logit_difference", "kl"]
 
@@ -49,6 +59,7 @@ KINDS = {
     "mlp_out": "MLP outputs",
     "attn_out": "attention outputs",
     "mlp_subject": "MLP outputs at the last subject token",
+    "attn_last": "attention outputs at the last token",
     "sever_mlp": "residual stream, MLPs severed",
     "sever_attn": "residual stream, attention severed",
     "z": "single heads",

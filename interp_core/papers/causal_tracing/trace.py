@@ -11,7 +11,7 @@ import pandas as pd
 
 from interp_core.fields import When
 from interp_core.papers.causal_tracing.params import (
-    AT_SUBJECT,
+    AT,
     BY_TEXT,
     CORRUPTIONS,
     METRICS,
@@ -177,7 +177,7 @@ class Trace(Result):
     @property
     def summary(self) -> dict[str, Any]:
         """The clean and corrupted probabilities, and where restoring brings back most."""
-        maps = [i for i, kind in enumerate(self.params.kinds) if kind not in (*AT_SUBJECT, "z")]
+        maps = [i for i, kind in enumerate(self.params.kinds) if kind not in (*AT, "z")]
         best: dict[str, Any] = {}
         if maps and np.isfinite(self.effect[maps]).any():
             effect = self.effect[maps]

@@ -9,7 +9,7 @@ copying score is measured on repeats (see :mod:`.heads`); in-context learning is
 Python's manual, which ships with Lensbook, as no other corpus is there without a network.
 """
 
-from interp_core.models.info import SECOND
+from interp_core.models.info import SECOND, UNTRAINED
 from interp_core.papers.induction_heads import (
     claims,
     claims_training,
@@ -235,5 +235,6 @@ PAPER = Paper(
         ContextParams(),
         CircuitsParams(),
     ),
+    untrained=on(UNTRAINED, Params(), AblationParams()),
 )
 run = PAPER.run

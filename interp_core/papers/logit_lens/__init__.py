@@ -13,7 +13,7 @@ the divergence is KL(final || layer) in nats, the direction of Belrose et al. 20
 
 from functools import partial
 
-from interp_core.models.info import SECOND
+from interp_core.models.info import SECOND, UNTRAINED
 from interp_core.papers.logit_lens import (
     claims,
     compute,
@@ -111,6 +111,7 @@ PAPER = Paper(
     presets=PRESETS,
     headline=tuple(LENS.evidence.values()),
     second=on(SECOND, *LENS.evidence.values()),
+    untrained=on(UNTRAINED, *LENS.evidence.values()),
     ships=(PromptsParams(text="shuffled"),),
 )
 run = PAPER.run

@@ -35,8 +35,10 @@ from interp_core.papers.sparse_autoencoder.feature import Feature
 from interp_core.papers.sparse_autoencoder.features import Features
 from interp_core.papers.sparse_autoencoder.firing import Firing
 from interp_core.papers.sparse_autoencoder.measured import (
-    COMPARED,
+    ANOTHER_SEED,
+    ANOTHER_WIDTH,
     FIRST,
+    NARROW_TRAINING,
     SECOND_MEASURED,
     SECOND_TRAINING,
     SMALL,
@@ -63,7 +65,9 @@ from interp_core.question import Paper, Question
 from interp_core.results import Figure
 
 __all__ = [
-    "COMPARED",
+    "ANOTHER_SEED",
+    "ANOTHER_WIDTH",
+    "NARROW_TRAINING",
     "ONE_LAYER",
     "PAPER",
     "PRESETS",
@@ -267,14 +271,15 @@ PAPER = Paper(
         EvaluateParams(**SMALL),
         FeaturesParams(**SMALL),
         SMALL_TRAINING,
-        COMPARED[1],
+        ANOTHER_SEED,
+        ANOTHER_WIDTH,
         EvaluateParams(),
         EvaluateParams(text="prose"),
         FeaturesParams(),
     ),
     second=SECOND_MEASURED,
     ships=(
-        COMPARED[0],
+        NARROW_TRAINING,
         SECOND_TRAINING,
         *SMALL_FEATURES,
         *(FeatureParams(feature=n) for n in FIRST),

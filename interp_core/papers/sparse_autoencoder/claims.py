@@ -230,38 +230,49 @@ def recurs(result: Comparison) -> Finding | None:
         return None
     resample = Resample(values.shape[1], "features", 0)
     draws = resample.pooled_medians(list(values.T[:, :, None]))
-    middle, floor = np.median(values, axis=1)
+    middle, floor, within = np.median(values, axis=1)
     median = resample.estimate(middle, draws[:, 0])
-    above = resample.estimate(middle - floor, draws[:, 0] - draws[:, 1])
+    over_text, over_own = (
+        resample.estimate(middle - each, draws[:, 0] - draws[:, row])
+        for row, each in ((1, floor), (2, within))
+    )
+    verdicts = (RECURS.verdict(median), *map(_ABOVE.verdict, (over_text, over_own)))
     return Finding.measured(
         "recurs",
-        "Features recur in another dictionary of the same width",
+        "Features recur in another dictionary of the same width, closer than they are to one another",
         "median correlation 0.72 between features of two transformers, 0.46 between their neurons; "
         "both dictionaries are of one model here, which is easier",
-        median,
+        over_own,
         "correlation",
-        holds=every((RECURS.verdict(median), _ABOVE.verdict(above))),
-        criterion=f"{RECURS.words('correlation')}, and above the median with the activations of other text ({floor:.2f}); "
-        "features of one dictionary may correlate as closely with each other; the interval is over features of this pair",
-        measure="median over features of the largest correlation of activations with one of the other's, on held-out text",
+        holds=every(verdicts),
+        criterion=f"{_ABOVE.words('correlation')}; and the median with the other dictionary, {middle:.2f}, has to be "
+        f"{RECURS.words('correlation')} and above that with other text, {floor:.2f}; the interval is over features of this pair",
+        measure="median over features of the largest correlation of activations with one of the other dictionary's, on "
+        f"held-out text, less the same with another of its own dictionary ({within:.2f})",
         place="Universality",
     )
 
 
 def splits(result: Comparison) -> Finding | None:
     """Return whether the latents of the narrower dictionary become several in the wider one."""
-    counts = result.splits[result.splits > 0]
-    if not result.wider or len(counts) < 2:
+    if not result.wider or result.split.shape[1] < 2:
         return None
+    counts, (covered, floor) = result.splits, result.split
+    own, above = (
+        Estimate.of_ends(means(each), len(each), "features of the narrower")
+        for each in (covered, covered - floor)
+    )
     return Finding.measured(
         "splits",
-        "A wider dictionary splits features",
+        "A wider dictionary splits features: several are active where one was",
         "features split as dictionaries grow; one for base64 becomes three",
-        share((counts >= 2).astype(float), "features of the narrower"),
+        own,
         "share",
-        bar=SPLITS,
-        criterion=f"cosines of decoder directions from {NEAR:g} on count; features that are nearest to none are left out",
-        measure="of the narrower dictionary's features that are the nearest of some in the wider, the share that are "
-        "of two or more",
+        holds=every((SPLITS.verdict(own), _ABOVE.verdict(above))),
+        criterion=f"{SPLITS.words('share')}, and above that of features that belong to another one, {floor.mean():.0%}; "
+        f"{(counts >= 2).sum():,} of {len(counts):,} features are the nearest of two or more, by cosines of decoder "
+        f"directions from {NEAR:g} on, and {len(covered):,} of these are active at {ENOUGH} tokens or more",
+        measure="of the tokens at which a feature of the narrower dictionary is active that is the nearest of two or more in "
+        "the wider, the share at which one of these is; mean over such features",
         place="Feature Splitting",
     )

@@ -23,12 +23,13 @@ NEAR = 0.5
 class Comparison(Result):
     """The closest latent of another dictionary to each of one, by direction and by activation.
 
-    Rows of ``cosine`` and ``correlation`` are what was measured, and its floor: random directions of the
-    mean and covariance of the other's, and the other's activations one window further on. Of a dictionary
-    beside itself, each latent itself is left out.
+    Rows of ``cosine`` and ``correlation`` are what was measured; its floor: random directions of the mean
+    and covariance of the other's, and the other's activations one window further on; and the closest latent
+    of the same dictionary, each itself left out. Of a dictionary beside itself, the last is what was measured,
+    and there are two rows.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     files: ClassVar[Mapping[str, str]] = {"manual": MANUAL, "texts": TEXTS, "dictionaries": INDEX}
 
     params: CompareParams
@@ -52,6 +53,9 @@ class Comparison(Result):
     """Of each of the other's latents, the nearest one here by cosine."""
     back_cosine: Annotated[np.ndarray, "other"]
     """Its cosine."""
+    covered: Annotated[np.ndarray, "floored narrower"]
+    """Of each latent of the narrower dictionary, the share of its positions at which one of those nearest to it in
+    the wider is active; and the same of those nearest to another one. NaN where it has none, or is active too seldom."""
 
     @property
     def wider(self) -> str:
@@ -69,6 +73,11 @@ class Comparison(Result):
         if self.wider == "other":
             return np.bincount(self.back[self.back_cosine >= NEAR], minlength=here)
         return np.bincount(self.nearest[self.cosine[0] >= NEAR], minlength=there)
+
+    @property
+    def split(self) -> np.ndarray:
+        """[row, latent] of :attr:`covered`, of the narrower's latents that are nearest to two or more."""
+        return self.covered[:, (self.splits >= 2) & np.isfinite(self.covered).all(0)]
 
     @property
     def often(self) -> np.ndarray:
@@ -90,21 +99,30 @@ class Comparison(Result):
                 "correlation_floor": self.correlation[1],
             }
         )
+        if not self.itself:
+            compare["cosine_within"], compare["correlation_within"] = (
+                self.cosine[2],
+                self.correlation[2],
+            )
         counts = self.splits if self.wider else np.zeros(0, int)
         splits = pd.DataFrame({"latent": np.arange(len(counts)), "count": counts})
+        if self.wider:
+            splits["covered"], splits["covered_floor"] = self.covered
         return {"compare": compare, "splits": splits}
 
     @property
     def summary(self) -> dict[str, Any]:
         """The middle latent's cosine and correlation, beside their floors."""
         some = self.correlation[:, self.often]
-        middle = np.median(some, 1) if some.size else np.full(2, np.nan)
+        middle = np.median(some, 1) if some.size else np.full(len(some), np.nan)
+        names = ("", "_floor", "_within")
         return {
             "dictionaries": list(self.about),
-            "cosine": float(np.median(self.cosine[0])),
-            "cosine_floor": float(np.median(self.cosine[1])),
-            "correlation": float(middle[0]),
-            "correlation_floor": float(middle[1]),
+            **{
+                f"cosine{n}": float(v)
+                for n, v in zip(names, np.median(self.cosine, 1), strict=False)
+            },
+            **{f"correlation{n}": float(v) for n, v in zip(names, middle, strict=False)},
             "correlated": int(self.often.sum()),
             "active_at_least": ENOUGH,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import altair as alt
@@ -11,8 +12,11 @@ import pandas as pd
 from interp_core.papers.sparse_autoencoder.firing import Firing
 from interp_core.papers.sparse_autoencoder.steered import Steered
 from interp_core.plot import figure, fit, gradient, shown, side_labels, theme, tip
+from interp_core.plot.font import width as text_width
 
 _WIDTH, _AXIS, _CELL = 640, 90, 26
+_LABEL = 22
+"""Characters of a label that stand beside a feature's number."""
 
 
 def clicked() -> alt.Parameter:
@@ -25,23 +29,41 @@ def marked(text: str) -> str:
     return re.sub("“(.*?)”", lambda m: f"“{shown(m[1])}”", text, flags=re.DOTALL)
 
 
+def _label(text: str) -> str:
+    """Return a rule as an axis has it: whole where it is short."""
+    said = marked(text)
+    return said if len(said) <= _LABEL else said[: _LABEL - 1] + "…"
+
+
 def activations(result: Firing) -> alt.Chart:
-    """Return the text's strongest features at each token."""
+    """Return the text's strongest features at each token, with their labels where those were measured."""
     frame = result.frames["activations"]
     strongest = result.strongest
     frame = frame[frame["feature"].isin(strongest)]
     places = range(len(result.tokens))
     names = {i: f"{i} {shown(result.tokens[i])}" for i in places}
     every = [names[i] for i in places]
-    frame = frame.assign(at=frame["position"].map(names), token=frame["token"].map(shown))
+    labels = {int(i): result.labels.get(int(i), "") for i in strongest}
+    frame = frame.assign(
+        at=frame["position"].map(names),
+        token=frame["token"].map(shown),
+        label=frame["feature"].map(labels).map(marked),
+    )
     axis = alt.Axis(
         labelExpr="slice(datum.label, indexof(datum.label, ' ') + 1)",
         labelAngle=-60,
         ticks=False,
         domain=False,
     )
-    side = alt.Axis(ticks=False, domain=False, format="d")
-    key = gradient("activation", 560, format=".2~r")
+    said = {str(i): f"{_label(text)}  {i}" for i, text in labels.items() if text}
+    side = alt.Axis(
+        labelExpr=f"({json.dumps(said)})[datum.label] || datum.label",
+        ticks=False,
+        domain=False,
+    )
+    beside = max((text_width(text, theme.LABEL) for text in said.values()), default=0)
+    left = _AXIS + round(beside)
+    key = gradient("activation", 470 + left, format=".2~r")
     chart = (
         alt.Chart(frame, view=alt.ViewBackground(fill="#80808024"))
         .mark_rect()
@@ -53,6 +75,7 @@ def activations(result: Firing) -> alt.Chart:
             ),
             tooltip=[
                 tip("feature", "feature", "d"),
+                alt.Tooltip("label:N"),
                 alt.Tooltip("token:N"),
                 tip("position", "position", "d"),
                 tip("activation", "activation", ".3~g"),
@@ -64,8 +87,10 @@ def activations(result: Firing) -> alt.Chart:
         chart,
         f"Strongest features of the text: {result.site}",
         f"{len(set(result.feature.tolist())):,} features are active, {result.l0:.0f} at a token. The first token, the attention "
-        "sink, is left out.",
-        width=fit(min(_WIDTH, _CELL * len(result.tokens)), _AXIS),
+        "sink, is left out."
+        + (" Labels: the rule on tokens that goes along with a feature best." if said else ""),
+        width=fit(min(_WIDTH, _CELL * len(result.tokens)), left),
+        left=left,
         height=22 * max(len(strongest), 1),
     )
 
@@ -126,6 +151,11 @@ def ranked(result: Firing) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "feature": frame["feature"],
+            **(
+                {"rule (heuristic)": frame["feature"].map(result.labels).fillna("").map(marked)}
+                if result.labels
+                else {}
+            ),
             "activation": frame["activation"].round(3),
             "logit effect": frame["logit_effect"].round(3),
             "lost by ablation (nats)": frame["ablation_effect"].round(3),

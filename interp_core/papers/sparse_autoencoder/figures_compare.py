@@ -18,28 +18,28 @@ _MOST = 12
 
 def cosines(result: Comparison) -> alt.Chart:
     """Return how close in direction the closest latent of the other dictionary is."""
-    return _beside_floor(
+    return _histograms(
+        result,
         result.cosine,
-        f"largest cosine with {_another(result)}",
+        "largest cosine",
         "random directions",
-        f"Closest feature in {'the same' if result.itself else 'another'} dictionary, by direction",
+        "by direction",
         f"All of {result.about[0]}, against {_named(result)}.",
         "Random directions have the mean and covariance of the other's.",
-        measured="its directions",
     )
 
 
 def correlations(result: Comparison) -> alt.Chart:
     """Return how well the activations of the best latent of the other dictionary go along."""
     some = result.correlation[:, result.often]
-    return _beside_floor(
+    return _histograms(
+        result,
         some,
-        f"largest correlation with {_another(result)}",
+        "largest correlation",
         "other text",
-        f"Closest feature in {'the same' if result.itself else 'another'} dictionary, by activations",
+        "by activations",
         f"The {some.shape[1]:,} features that are active at {ENOUGH} or more of {result.positions:,} tokens. Other text: the other's "
         "activations are read one window further on.",
-        measured="the same text",
     )
 
 
@@ -47,15 +47,13 @@ def _named(result: Comparison) -> str:
     return "itself, each latent left out" if result.itself else result.about[1]
 
 
-def _another(result: Comparison) -> str:
-    return f"a feature of the {'same' if result.itself else 'other'} dictionary"
-
-
-def _beside_floor(
-    rows: np.ndarray, title: str, floor: str, heading: str, *lines: str, measured: str
+def _histograms(
+    result: Comparison, rows: np.ndarray, title: str, floor: str, by: str, *lines: str
 ) -> alt.Chart:
-    """Return histograms of what was measured and of its floor, ``rows`` [2, latent]."""
-    names = (measured, floor)
+    """Return the outlines of histograms of what was measured, of its floor, and of the same dictionary."""
+    names = ("the same dictionary", floor)
+    if not result.itself:
+        names = ("the other dictionary", floor, "the same dictionary")
     frame = pd.concat(
         pd.DataFrame(
             {
@@ -66,29 +64,44 @@ def _beside_floor(
             }
         )
         for row, name in zip(rows, names, strict=True)
-    ).query("count > 0")
-    least = min(0.0, float(frame["low"].min()))
-    chart = (
-        alt.Chart(frame)
-        .transform_calculate(floor="0")
-        .mark_rect(opacity=0.6)
-        .encode(
-            x=alt.X("low:Q", title=title, scale=alt.Scale(domain=[least, 1], nice=False)),
-            x2="high:Q",
-            y=alt.Y("floor:Q", title="features", axis=alt.Axis(grid=True)),
-            y2="count:Q",
-            color=alt.Color("kind:N", legend=legend(names, 2)).scale(
-                domain=list(names), range=[theme.CATEGORIES[1], theme.CATEGORIES[3]]
-            ),
-            tooltip=[
-                alt.Tooltip("kind:N"),
-                tip("low", "from", ".3f"),
-                tip("high", "to", ".3f"),
-                tip("count", "features", "d"),
-            ],
-        )
     )
-    return figure(chart, heading, *lines, width=fit(_WIDTH, _AXIS), height=240)
+    frame = frame[frame["low"] >= frame.loc[frame["count"] > 0, "low"].min()]
+    end = frame[frame["high"] == _BINS[-1]].assign(
+        low=_BINS[-1]
+    )  # where the last bin's outline ends
+    least = min(0.0, float(frame["low"].min()))
+    base = alt.Chart(pd.concat([frame, end])).encode(
+        x=alt.X(
+            "low:Q",
+            title=f"{title} with another feature",
+            scale=alt.Scale(domain=[least, 1], nice=False),
+            axis=alt.Axis(format=".1f", values=list(np.arange(-0.2, 1.1, 0.2).round(1))),
+        ),
+        y=alt.Y("count:Q", title="features", stack=None, axis=alt.Axis(grid=True)).scale(
+            domainMin=0
+        ),
+        color=alt.Color("kind:N", legend=legend(names, 3)).scale(
+            domain=list(names), range=list(theme.CATEGORIES[1 : 1 + len(names)])
+        ),
+    )
+    outline = base.mark_area(interpolate="step-after", line=True, fillOpacity=0.15)
+    hover = base.mark_bar(opacity=0).encode(
+        x2="high:Q",
+        tooltip=[
+            alt.Tooltip("kind:N"),
+            tip("low", "from", ".3f"),
+            tip("high", "to", ".3f"),
+            tip("count", "features", "d"),
+        ],
+    )
+    where = "the same" if result.itself else "another"
+    return figure(
+        alt.layer(outline, hover),
+        f"Closest feature in {where} dictionary, {by}",
+        *lines,
+        width=fit(_WIDTH, _AXIS),
+        height=240,
+    )
 
 
 def splits(result: Comparison) -> alt.Chart:
@@ -123,17 +136,24 @@ def splits(result: Comparison) -> alt.Chart:
 def compared(result: Comparison) -> str:
     """Return how much of a dictionary is found in another."""
     got = result.summary
+    more = "" if result.itself else "; closest of the same dictionary: {:.2f}"
     said = (
         f"{result.about[0]}, beside {_named(result)}: the closest direction has a median cosine of {got['cosine']:.2f} "
-        f"(random directions: {got['cosine_floor']:.2f}). "
+        f"(random directions: {got['cosine_floor']:.2f}{more.format(got.get('cosine_within'))}). "
     )
     if got["correlated"]:
         said += (
             f"Of the {got['correlated']:,} features that are active at {ENOUGH} tokens or more, activations go along with the "
             f"other's best feature with a median correlation of {got['correlation']:.2f} (with other text: "
-            f"{got['correlation_floor']:.2f})."
+            f"{got['correlation_floor']:.2f}{more.format(got.get('correlation_within'))})."
         )
     if result.wider:
-        several = int((result.splits >= 2).sum())
-        said += f" Of the narrower one's {len(result.splits):,} features, {several:,} are the nearest of two or more."
+        several, (covered, floor) = int((result.splits >= 2).sum()), result.split
+        said += f" Of the narrower one's {len(result.splits):,} features, {several:,} are the nearest of two or more"
+        if len(covered):
+            said += (
+                f"; where such a feature is active, one of these is at {covered.mean():.0%} of the tokens (of those that "
+                f"belong to another feature, at {floor.mean():.0%})"
+            )
+        said += "."
     return said

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.papers.sparse_autoencoder.dictionary import INDEX
+from interp_core.papers.sparse_autoencoder.features import Features
 from interp_core.papers.sparse_autoencoder.params import Params
 from interp_core.results import Provenance, Result
 
@@ -65,6 +66,13 @@ class Firing(Result):
             }
         )
         return {"activations": activations, "features": features}
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """What goes along with features, by a rule on tokens: of all that have one, where it was measured."""
+        measured = self.evidence.get("features")
+        found = measured.labels if isinstance(measured, Features) else ()
+        return {feature: rule for feature, rule in enumerate(found) if rule}
 
     @property
     def strongest(self) -> np.ndarray:

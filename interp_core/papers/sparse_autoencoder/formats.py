@@ -10,7 +10,17 @@ from interp_core.corpus import HUB
 from interp_core.papers.sparse_autoencoder import layouts
 from interp_core.papers.sparse_autoencoder.dictionary import KEPT, Dictionary
 
+_PUBLISHED = {
+    "gemma-3-270m": "google/gemma-scope-2-270m-pt/resid_post_all/layer_9_width_16k_l0_small",
+    "gpt2": "jbloom/GPT2-Small-SAEs-Reformatted/blocks.8.hook_resid_pre",
+}
+"""Of a middle layer of models that others have published dictionaries of."""
 _FILES = ("cfg.json", "config.json", "*.safetensors", "params.npz", "ae.pt")
+
+
+def published(model: str) -> str:
+    """Return a folder of the hub that has a dictionary of a model, ``owner/name/folder``; empty where none is known."""
+    return _PUBLISHED.get(model, "")
 
 
 def read(path: Path) -> str:
@@ -48,7 +58,7 @@ def _fetched(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.hf_api import RepoFile
 
-    owner, repository, *inner = [*name.split("/"), ""]
+    owner, repository, *inner = [part.strip() for part in f"{name}//".split("/")]
     hub, folder = f"{owner}/{repository}", "/".join(part for part in inner if part)
     wanted = [f"{folder}/{file}".strip("/") for file in _FILES]
     try:

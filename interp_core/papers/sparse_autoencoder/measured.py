@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from interp_core.models.bundled import ONE_LAYER
 from interp_core.models.info import SECOND
-from interp_core.papers.sparse_autoencoder.dictionary import SHIPS
 from interp_core.papers.sparse_autoencoder.params import (
     CompareParams,
     EvaluateParams,
@@ -38,9 +38,13 @@ _GALLERY = (2791, 2828, 113, 685, 4004, 2574, 2149, 237, 1112, 2132)
 SMALL_FEATURES = tuple(FeatureParams(**SMALL, feature=n) for n in _GALLERY)
 """The gallery of the one-layer model's features, as its rule has it (:attr:`Features.gallery`)."""
 
-COMPARED = tuple(CompareParams(**SMALL, other=other) for other in (SHIPS, "6e66b98dd3f7361c"))
-"""The one-layer model's dictionary beside itself, and beside one that was trained as it was, but for the seed
-(1). What was measured ships; the other dictionary does not."""
+NARROW_TRAINING = dataclasses.replace(SMALL_TRAINING, width=2, l1=(0.012,))
+"""A dictionary of a quarter of the features, trained alike."""
+
+ANOTHER_SEED = CompareParams(**SMALL, other="6e66b98dd3f7361c")
+"""The one-layer model's dictionary beside one that was trained as it was, but for the seed (1)."""
+ANOTHER_WIDTH = CompareParams(**SMALL, other="bcb4ea3621914135")
+"""And beside :data:`NARROW_TRAINING`'s. What was measured ships; the other dictionaries do not."""
 
 SECOND_TRAINING = TrainParams(model=SECOND)
 """A dictionary of the second model's middle layer. It does not ship, as the model's terms extend to what is made of it."""

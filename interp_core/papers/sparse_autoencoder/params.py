@@ -50,6 +50,7 @@ class WithSae(OnModel):
         names={dictionary.SHIPS: "the one that ships"},
         file=formats.read,
         kept=dictionary.labelled,
+        hub=formats.published,
     )
 
 
@@ -119,6 +120,7 @@ class CompareParams(EvaluateParams):
         names={dictionary.SHIPS: "the one that ships"},
         file=formats.read,
         kept=dictionary.labelled,
+        hub=formats.published,
     )
 
 

@@ -15,6 +15,9 @@ from interp_core.papers.steering.params import WithPairs
 from interp_core.params import View, param, parameters
 from interp_core.results import Provenance, Result
 
+_DRAWS = 400
+"""Resamples of the pairs of either letter."""
+
 
 @parameters
 class GeometryParams(WithPairs):
@@ -70,12 +73,11 @@ class Geometry(Result):
         along = self.along[:, self.held_out.astype(bool)]
         return (along[..., 0] > along[..., 1]).astype(float)
 
-    def _cosine(self, weights: np.ndarray) -> np.ndarray:
-        """Return [layer], the cosine of mean differences of two groups, [2, pair] weights."""
-        a, b = weights
-        dot = np.einsum("lij,i,j->l", self.inner, a, b, optimize=True)
-        sizes = [np.einsum("lij,i,j->l", self.inner, w, w, optimize=True) for w in (a, b)]
-        return dot / np.sqrt(np.maximum(sizes[0] * sizes[1], 1e-30))
+    def _cosine(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return [layer, draw], the cosine of mean differences of two groups, given as weights [draw, pair]."""
+        of_a, of_b = a @ self.inner, b @ self.inner
+        sizes = (of_a * a).sum(-1) * (of_b * b).sum(-1)
+        return (of_a * b).sum(-1) / np.sqrt(np.maximum(sizes, 1e-30))
 
     @property
     def by_letter(self) -> np.ndarray:
@@ -92,17 +94,12 @@ class Geometry(Result):
         groups = self.by_letter
         if not groups.any(1).all():
             return np.full((len(self.layers), 3), np.nan)
-        value = self._cosine(groups)
-        draws = []
-        parts = [np.flatnonzero(group) for group in groups]
-        counts = [
-            Resample(len(part), "pairs", seed).counts[:400] for seed, part in enumerate(parts)
-        ]
-        for a, b in zip(*counts, strict=True):
-            weights = np.zeros_like(groups)
-            weights[0, parts[0]], weights[1, parts[1]] = a, b
-            draws.append(self._cosine(weights))
-        return np.column_stack([value, interval(np.stack(draws))])
+        value = self._cosine(groups[:1], groups[1:])
+        drawn = np.zeros((2, _DRAWS, groups.shape[1]))
+        for seed, group in enumerate(groups):
+            part = np.flatnonzero(group)
+            drawn[seed][:, part] = Resample(len(part), "pairs", seed).counts[:_DRAWS]
+        return np.column_stack([value, interval(self._cosine(*drawn).T)])
 
     @property
     def halves_cosine(self) -> np.ndarray:
@@ -113,7 +110,7 @@ class Geometry(Result):
             np.arange(len(made)) // 2 % 2
         )  # letters go by turns, so two that follow stay together
         weights[half, made] = 1
-        return self._cosine(weights)
+        return self._cosine(weights[:1], weights[1:])[:, 0]
 
     def correlations(self) -> dict[str, np.ndarray]:
         """Return [layer, 2]: |r| of either principal component with behaviour, and with letter."""

@@ -15,14 +15,14 @@ import mlx.core as mx
 import numpy as np
 
 from interp_core.block import KV
-from interp_core.papers.causal_tracing.params import Kind, window_of
+from interp_core.papers.causal_tracing.params import ALONE, Kind, window_of
 from interp_core.residual import ResidualStream, Run, Site
 from interp_core.runtime import give_way
 
 _TOKENS = 4096
 """Tokens that run through a block at a time, about: some 100 MB in a model of width 576."""
 
-_BRANCH = {"mlp_out": "mlp_out", "attn_out": "attn_out", "mlp_subject": "mlp_out"}
+_BRANCH = {"mlp_out": "mlp_out", "attn_out": "attn_out", **{k: on for k, (on, _) in ALONE.items()}}
 _SEVERS = {"sever_mlp": "mlp_out", "sever_attn": "attn_out"}
 
 

@@ -13,7 +13,7 @@ from interp_core.papers.causal_tracing import facts
 from interp_core.papers.causal_tracing.compute import sweep
 from interp_core.papers.causal_tracing.compute.score import Scorer, log_probs
 from interp_core.papers.causal_tracing.compute.subject import Located, answer_ids, locate, start_ids
-from interp_core.papers.causal_tracing.params import AT_SUBJECT
+from interp_core.papers.causal_tracing.params import AT
 from interp_core.papers.causal_tracing.trace import Params, Trace
 from interp_core.params import ParameterError, resolve
 from interp_core.provenance import Recorder
@@ -76,7 +76,7 @@ def _fill(trace: Trace, runs: sweep.Runs, score: Scorer, n_heads: int) -> None:
         for row, kind in enumerate(params.kinds)
         if kind != "z"
         for position in positions
-        if position >= runs.first and (kind not in AT_SUBJECT or position == trace.subject[1] - 1)
+        if position >= runs.first and (kind not in AT or AT[kind] in trace.classes(position))
     ]
     total = sum(runs.length - position for *_, position in columns)
     total += (runs.length - runs.first) * ("z" in params.kinds)
@@ -97,7 +97,7 @@ def _fill(trace: Trace, runs: sweep.Runs, score: Scorer, n_heads: int) -> None:
         trace.head_score[:] = value.reshape(trace.head_score.shape)
     # Nothing before the corruption differs, so restoring it gives the corrupted run.
     for row, kind in enumerate(params.kinds):
-        if kind not in AT_SUBJECT and kind != "z":
+        if kind not in AT and kind != "z":
             before = trace.positions < runs.first
             trace.probability[row][:, before] = trace.corrupt_probability
             trace.score[row][:, before] = trace.corrupt_score

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interp_core.models.language_model import LanguageModel
-from interp_core.papers.sparse_autoencoder.comparison import Comparison
+from interp_core.papers.sparse_autoencoder.comparison import NEAR, Comparison
 from interp_core.papers.sparse_autoencoder.compute.apply import Applied, applied
 from interp_core.papers.sparse_autoencoder.compute.codes import Codes, codes, windows
 from interp_core.papers.sparse_autoencoder.features import ENOUGH
@@ -46,9 +46,17 @@ def compare(model: LanguageModel, params: CompareParams) -> Comparison:
         read, read_other = codes(model, found, ids), codes(model, other, ids)
         here, there = directions(found), directions(other)
         nearest, cosine, back, back_cosine = closest(here, there, itself=itself)
-        floor = closest(here, alike(there))[1]
         partner, correlation = correlated(read, read_other, itself=itself)
-        shifted = correlated(read, further(read_other))[1]
+        cosines = [cosine, closest(here, alike(there))[1]]
+        correlations = [correlation, correlated(read, further(read_other))[1]]
+        if not itself:
+            cosines.append(closest(here, here, itself=True)[1])
+            correlations.append(correlated(read, read, itself=True)[1])
+        covers = np.full((2, len(there)), np.nan)
+        if len(there) > len(here):
+            covers = covered(read, read_other, np.where(back_cosine >= NEAR, back, -1))
+        elif len(here) > len(there):
+            covers = covered(read_other, read, np.where(cosine >= NEAR, nearest, -1))
     return Comparison(
         params=params,
         provenance=recorder.provenance(model.info, []),
@@ -57,11 +65,12 @@ def compare(model: LanguageModel, params: CompareParams) -> Comparison:
         positions=read.positions,
         density=read.density,
         nearest=nearest,
-        cosine=np.stack([cosine, floor]),
+        cosine=np.stack(cosines),
         partner=partner,
-        correlation=np.stack([correlation, shifted]),
+        correlation=np.stack(correlations),
         back=back,
         back_cosine=back_cosine,
+        covered=covers,
     )
 
 
@@ -137,6 +146,35 @@ def correlated(read: Codes, other: Codes, *, itself: bool = False) -> tuple[np.n
             found[rows[:, None] == alive[None]] = -np.inf
         partner[rows], best[rows] = alive[found.argmax(1)], found.max(1)
     return partner, best
+
+
+def covered(narrow: Codes, wide: Codes, of: np.ndarray) -> np.ndarray:
+    """Return how much of where a latent is active those of a wider dictionary are that belong to it: [2, narrow].
+
+    A share of its positions, in the second row with the latents that belong to another one, drawn at random. NaN where
+    none belong to it, or it is active at fewer than :data:`ENOUGH`.
+
+    Args:
+        narrow: Activations of the narrower dictionary.
+        wide: Of the wider one, on the same windows.
+        of: [wide] which of the narrower's latents each belongs to; -1 for none.
+    """
+    from scipy.sparse import csr_array
+
+    there, parents = _matrix(narrow) > 0, np.unique(of[of >= 0])
+    swapped = np.arange(narrow.latents)
+    order = np.random.default_rng(0).permutation(parents)
+    swapped[order] = np.roll(order, 1)  # never itself
+    found = np.full((2, narrow.latents), np.nan)
+    size = there.sum(1)
+    kept = np.isin(np.arange(narrow.latents), parents) & (size >= ENOUGH)
+    belonging = np.flatnonzero(of >= 0)
+    for row, owner in enumerate((of[belonging], swapped[of[belonging]])):
+        shape = narrow.latents, wide.latents
+        owns = csr_array((np.ones(len(belonging)), (owner, belonging)), shape)
+        both = there.multiply((owns @ _matrix(wide)) > 0).sum(1)
+        found[row, kept] = both[kept] / size[kept]
+    return found
 
 
 def further(read: Codes) -> Codes:

@@ -13,7 +13,7 @@ from interp_core.papers.sparse_autoencoder.compute.apply import Applied
 from interp_core.papers.sparse_autoencoder.compute.codes import of_feature, writes
 from interp_core.papers.sparse_autoencoder.params import SteerParams
 from interp_core.papers.sparse_autoencoder.steered import Steered
-from interp_core.papers.steering.compute.generate import SHOWN, generate, measured, padded
+from interp_core.papers.steering.compute.generate import SHOWN, Reader, generate, measured
 from interp_core.params import ParameterError
 from interp_core.provenance import Recorder
 from interp_core.residual import Edit, Site
@@ -88,10 +88,11 @@ def steer(model: LanguageModel, params: SteerParams) -> Steered:
             np.array([0.0, 1.0]),
         )
 
+        reader = Reader(model, prompt, by)
+
         def result(ids: np.ndarray) -> Steered:
-            whole = padded(ids, params.max_tokens)
-            more = {"about": found.dictionary.card.about, "peak": peak}
-            return measured(Steered, model, params, recorder, prompt, whole, [False], by, **more)
+            parts, more = [reader.read(ids)], {"about": found.dictionary.card.about, "peak": peak}
+            return measured(Steered, model, params, recorder, prompt, parts, [False], by, **more)
 
         ids = np.zeros((by.rows, 0), np.int64)
         for ids in generate(model.stream, prompt, by, params, tokenizer.eos_id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import mlx.core as mx
@@ -82,16 +83,14 @@ def steer(model: LanguageModel, params: Params) -> Generations:
     with Recorder() as recorder:
         by = steering(model, params, strengths)
         runs = [params.attention == "frozen"] + [True] * params.also_frozen
-        parts: list[np.ndarray] = []
+        parts: list[Read] = []
 
-        def result(latest: np.ndarray | None = None) -> Generations:
+        def result(latest: Read | None = None) -> Generations:
             done = parts if latest is None else [*parts, latest]
-            ids = np.concatenate([padded(part, params.max_tokens) for part in done])
-            return measured(
-                Generations, model, params, recorder, prompt, ids, runs[: len(done)], by
-            )
+            return measured(Generations, model, params, recorder, prompt, done, runs, by)
 
         for number, frozen in enumerate(runs):
+            reader = Reader(model, prompt, by)
             ids = np.zeros((by.rows, 0), np.int64)
             for ids in generate(model.stream, prompt, by, params, tokenizer.eos_id, frozen=frozen):
                 count = ids.shape[1]
@@ -99,14 +98,75 @@ def steer(model: LanguageModel, params: Params) -> Generations:
                     "answering", number * params.max_tokens + count, len(runs) * params.max_tokens
                 )
                 if count % SHOWN == 0:
-                    show(result(ids))
-            parts.append(ids)
+                    show(result(reader.read(ids)))
+            parts.append(reader.read(ids))
         return result()
 
 
-def padded(ids: np.ndarray, length: int) -> np.ndarray:
-    """Return ids [row, step] with -1 behind them, up to a length."""
-    return np.pad(ids, ((0, 0), (0, length - ids.shape[1])), constant_values=-1)
+@dataclass(frozen=True)
+class Read:
+    """Answers, and what the unsteered model makes of them."""
+
+    ids: np.ndarray
+    """[row, step], -1 after their ends."""
+    surprise: np.ndarray
+    """[row, step] nats."""
+    along: np.ndarray
+    """[row, pos] of prompt and answer but the last token: the stream's projection on the vector's direction."""
+
+    def padded(self, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return all three for answers of ``length`` tokens: what is not there is -1 or NaN."""
+        there = self.ids >= 0
+        along = np.pad(self.along, ((0, 0), (0, 1)), constant_values=np.nan)
+        along[:, along.shape[1] - there.shape[1] :][~there] = np.nan
+        more = (0, 0), (0, length - self.ids.shape[1])
+        return (
+            np.pad(self.ids, more, constant_values=-1),
+            np.pad(np.where(there, self.surprise, np.nan), more, constant_values=np.nan),
+            np.pad(along, more, constant_values=np.nan),
+        )
+
+
+class Reader:
+    """Reads answers with the unsteered model as they grow, each token once.
+
+    Args:
+        model: As it is.
+        prompt: Ids.
+        by: What steered.
+    """
+
+    def __init__(self, model: LanguageModel, prompt: list[int], by: Steers) -> None:
+        self._stream, self._prompt = model.stream, prompt
+        self._site = Site("resid_post", by.first)
+        vector = by.vectors[by.first][0]
+        self._unit = mx.array(vector / max(float(np.linalg.norm(vector)), 1e-30))
+        self._kv: dict[int, KV] = {}
+        self._surprise = np.zeros((by.rows, 0), np.float32)
+        self._along = np.zeros((by.rows, 0), np.float32)
+
+    def read(self, ids: np.ndarray) -> Read:
+        """Return what the model makes of ``ids`` [row, step], which begin with those it read before."""
+        known, first = self._along.shape[1], len(self._prompt) - 1
+        texts = np.concatenate([np.tile(self._prompt, (len(ids), 1)), np.maximum(ids, 0)], 1)
+        new, end = texts[:, known:-1], max(first, known)
+        if new.shape[1]:
+            run = self._stream.run(
+                mx.array(new),
+                prefix=self._kv,
+                keep=[self._site],
+                keep_kv=True,
+                unembed=slice(end - known, None),
+            )
+            self._kv = run.kv
+            logits = run.logits.astype(mx.float32)  # type: ignore[union-attr]
+            chosen = mx.take_along_axis(logits, mx.array(texts[:, end + 1 :, None]), -1)[..., 0]
+            along = (run.acts[self._site].astype(mx.float32) * self._unit).sum(-1)
+            surprise = mx.logsumexp(logits, axis=-1) - chosen
+            mx.eval(surprise, along, [(p.keys, p.values) for p in self._kv.values()])
+            self._surprise = np.concatenate([self._surprise, np.array(surprise)], 1)
+            self._along = np.concatenate([self._along, np.array(along)], 1)
+        return Read(ids, self._surprise, self._along)
 
 
 def generate(
@@ -176,7 +236,7 @@ def measured(
     params: Any,
     recorder: Recorder,
     prompt: list[int],
-    ids: np.ndarray,
+    parts: list[Read],
     runs: list[bool],
     by: Steers,
     **more: Any,
@@ -189,27 +249,14 @@ def measured(
         params: What was asked.
         recorder: Of the computation.
         prompt: Ids.
-        ids: [row, step] of the answers, -1 after their ends.
-        runs: Whether attention was frozen, of each part of the rows.
+        parts: The answers, one part after another.
+        runs: Whether attention was frozen, of each part.
         by: What steered.
         more: Further fields of the result.
     """
-    tokenizer = model.require_tokenizer()
-    texts = np.concatenate([np.tile(prompt, (len(ids), 1)), np.maximum(ids, 0)], 1)
-    layer = by.first
-    site = Site("resid_post", layer)
-    run = model.stream.run(
-        mx.array(texts[:, :-1]), keep=[site], unembed=slice(len(prompt) - 1, None)
-    )
-    logits = run.logits.astype(mx.float32)  # type: ignore[union-attr]
-    chosen = mx.take_along_axis(logits, mx.array(texts[:, len(prompt) :, None]), -1)[..., 0]
-    surprise = np.array(mx.logsumexp(logits, axis=-1) - chosen)
-    vector = by.vectors[layer][0]
-    unit = mx.array(vector / max(float(np.linalg.norm(vector)), 1e-30))
-    along = np.array((run.acts[site].astype(mx.float32) * unit).sum(-1))
-    along = np.concatenate([along, np.full((len(ids), 1), np.nan, np.float32)], 1)
-    there = ids >= 0
-    along[:, len(prompt) :][~there] = np.nan
+    tokenizer, runs = model.require_tokenizer(), runs[: len(parts)]
+    padded = zip(*(part.padded(params.max_tokens) for part in parts), strict=True)
+    ids, surprise, along = map(np.concatenate, padded)
     spoken = [[i for i in row if i >= 0 and i != tokenizer.eos_id] for row in ids.tolist()]
     return kind(
         params=params,
@@ -224,8 +271,8 @@ def measured(
         ),
         texts=tuple(tokenizer.decode(row) for row in spoken),
         ids=ids,
-        surprise=np.where(there, surprise, np.nan),
+        surprise=surprise,
         projection=along,
-        vector_norm=float(np.linalg.norm(vector)),
+        vector_norm=float(np.linalg.norm(by.vectors[by.first][0])),
         **more,
     )
