@@ -111,6 +111,16 @@ def partial_folder(parent: Path) -> Iterator[Path]:
         os.close(owner)
 
 
+def settle(partial: Path, target: Path) -> Path:
+    """Give a folder that is whole its name, unless another process has finished one first; return that."""
+    try:
+        os.replace(partial, target)
+    except OSError:
+        if not target.exists():
+            raise
+    return target
+
+
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Wait until no other process is in here with this folder, and keep others out meanwhile."""

@@ -24,14 +24,18 @@ SHOWN = {
     "causal-tracing": ("early_mlp_site", "single_blocks", "efficacy"),
     "steering": ("behaviour_vector_formality_ab", "dose_formality", "random_floor_formality"),
     "induction-heads": ("induction_heads", "ablation_top", "phase_change_2"),
-    "sparse-autoencoder": ("recovered", "over_neuron_one_layer"),
+    "sparse-autoencoder": ("recovered_mean_prose", "over_neuron_one_layer"),
 }
 """Claims that stand for each paper: its headline, and what a reader should know beside it."""
 
 
 def row(title: str, claim: Replicated) -> str:
-    """Return a claim as a row of a Markdown table."""
-    cells = [f"{title}: {claim.first.claim}", *map(cell, (claim.first, claim.second))]
+    """Return a claim, with its bar, as a row of a Markdown table."""
+    bar, is_given, _ = claim.first.criterion.partition(" (bar")
+    blank = "untrained weights, too" if claim.untrained and claim.untrained.holds else ""
+    more = "; ".join(part for part in (bar if is_given else "", blank) if part)
+    said = f"{title}: {claim.first.claim}" + (f" ({more})" if more else "")
+    cells = [said, *map(cell, (claim.first, claim.second))]
     return f"| {' | '.join(text.replace('|', '/') for text in cells)} |"
 
 
@@ -60,14 +64,13 @@ def section() -> str:
     unlearnt = [claim for claim in blank if claim.untrained and claim.untrained.holds]
     papers = ", ".join(dict.fromkeys(claim.paper.title for claim in unlearnt)) or "none"
     said = (
-        f"Of what the six papers say, {counted([claim.first for claim in known])} on {first}, small models trained here included; {counted(second)} on "
-        f"{other}, where a part of them was measured. A claim holds where its whole 95% interval keeps within a bar, "
-        "is not replicated where the whole interval lies beyond it, and is undecided where it reaches across; "
-        "intervals are over what was drawn (prompts, facts, sequences, documents, pairs, runs). "
-        f"{len(blank)} that hold were measured on weights drawn at random, too: {len(unlearnt)} hold there as well (of {papers}), "
-        "and are no sign of learning. Models this small fail "
-        "claims that may be true of the papers' own. All claims, with what decides each, stand in the report "
-        "(`make report`); `python -m interp_core reproduce CLAIM` measures any of them again. Some of them:"
+        f"On {first} and toys trained here, {counted([claim.first for claim in known])}; on {other}, where a part was measured, "
+        f"{counted(second)}. They are the papers', or controls beside them, some on several texts. A claim holds where its whole 95% "
+        "interval keeps within a bar, is not replicated where all of it lies beyond, and is undecided where it reaches across; intervals are over what "
+        "was drawn (prompts, facts, windows, pairs, features, runs). "
+        f"Of those that hold on {first}, {len(blank)} were measured on weights drawn at random, too; {len(unlearnt)} hold there as well ({papers}), "
+        "and are no sign of learning. What fails here may be true of the papers' own models. All stand in "
+        "the report; `python -m interp_core reproduce CLAIM` measures one again. Some, with bars:"
     )
     table = [f"| claim | {first} | {other} |", "|---|---|---|", *rows]
     filled = textwrap.fill(" ".join(said.split()), WIDTH, break_on_hyphens=False)

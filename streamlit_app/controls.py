@@ -216,9 +216,11 @@ def _file(field: Parameter, value: str, sizes: Sizes, key: str) -> str:
     more = "Upload a file" if field.shown.hub is None else "Upload or fetch another"
     with st.popover(more, icon=":material/upload:"):
         file = st.file_uploader(f"{field.label}: a file of yours", key=f"{key}.file")
-        new = file is not None and st.session_state.get(f"{key}.taken") != file.file_id
-        if new and _bring(names, key, file.name, lambda: _content(field, file)):
-            st.session_state[f"{key}.taken"] = file.file_id
+        if file is not None and st.session_state.get(f"{key}.taken") != file.file_id:
+            if said := _bring(names, key, file.name, lambda: _content(field, file)):
+                st.error(plain(said))
+            else:
+                st.session_state[f"{key}.taken"] = file.file_id
         if field.shown.hub is not None:
             _from_hub(field, sizes, names, key)
     known = list(dict.fromkeys([field.default, *field.shown.names, value, *kept, *names]))
@@ -235,21 +237,21 @@ def _file(field: Parameter, value: str, sizes: Sizes, key: str) -> str:
         )
 
 
-def _bring(names: dict[str, str], key: str, words: str, read: Callable[[], str]) -> bool:
-    """Choose what a reader brings, under its own name; say what is wrong where it cannot be read."""
+def _bring(names: dict[str, str], key: str, words: str, read: Callable[[], str]) -> str:
+    """Choose what a reader brings, under its own name; return what is wrong where it cannot be read."""
     try:
         name = read()
     except ValueError as error:
-        st.error(plain(str(error)))
-        return False
+        return str(error)
     names[name], st.session_state[key] = words, name
-    return True
+    return ""
 
 
 def _from_hub(field: Parameter, sizes: Sizes, names: dict[str, str], key: str) -> None:
-    """Draw a box for a place on the hub, and fetch what it names."""
+    """Draw a box for a place on the hub, and fetch what it names; what was wrong stays until the next try."""
     read, published = field.shown.file, field.shown.hub
     assert read is not None and published is not None
+    refused = f"{key}.refused"
     with st.form(f"{key}.hub", border=False):
         place = st.text_input(
             "Or a folder of the Hugging Face hub",
@@ -260,7 +262,10 @@ def _from_hub(field: Parameter, sizes: Sizes, names: dict[str, str], key: str) -
         wanted = st.form_submit_button("Fetch")
     if wanted and place:
         with st.spinner(f"Fetching {plain(place)}"):
-            _bring(names, key, place, lambda: read(Path(HUB + place)))
+            said = _bring(names, key, place, lambda: read(Path(HUB + place)))
+        st.session_state[refused] = said
+    if said := st.session_state.get(refused):
+        st.error(plain(said))
 
 
 def _content(field: Parameter, file: Any) -> str:

@@ -17,9 +17,9 @@ from interp_core.papers.tuned_lens import translators
 from interp_core.papers.tuned_lens.translators import Card, Translators
 
 ROOT = Path(__file__).parents[1]
-SPEC = importlib.util.spec_from_file_location("ship_lens", ROOT / "scripts" / "ship_lens.py")
-ship_lens = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(ship_lens)
+SPEC = importlib.util.spec_from_file_location("ship", ROOT / "scripts" / "ship.py")
+ship = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(ship)
 
 
 @pytest.fixture
@@ -127,12 +127,12 @@ def test_a_lens_ships_as_what_it_is(info):
     for weight, kind in ((True, "shipped"), (False, "shipped-bias")):
         lens = dataclasses.replace(a_lens(info, [0], weight=weight), card=card)
         file = f"{card.model}{'' if weight else '-bias'}.safetensors"
-        assert ship_lens.place(lens) == (kind, file)
+        assert ship.place(lens) == (kind, file)
 
 
 @pytest.mark.parametrize("model", ["../evil", "/etc/passwd", "a b", "", "é", "a\n"])
 def test_a_lens_of_a_model_whose_name_is_a_path_does_not_ship(info, model):
     with pytest.raises(ValueError, match="names no file"):
-        ship_lens.place(changed(a_lens(info, [0]), model=model))
+        ship.place(changed(a_lens(info, [0]), model=model))
     with pytest.raises(ValueError, match="which weights it is of"):
-        ship_lens.place(changed(a_lens(info, [0]), model="a", model_sha256=""))
+        ship.place(changed(a_lens(info, [0]), model="a", model_sha256=""))

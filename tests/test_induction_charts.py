@@ -79,11 +79,12 @@ def make_ablated(ablate=("top-2",)) -> Ablated:
     )
 
 
-def make_context(conditions=2, length=64) -> InContext:
+def make_context(conditions=3, length=64) -> InContext:
     random = np.random.default_rng(2)
     losses = random.uniform(2, 4, (conditions, 5, length - 1)).astype(np.float16)
     params = ContextParams(context=length, texts=5)
-    return InContext(params, provenance(), ((2, 1),) * (conditions - 1), losses)
+    heads, controls = ((), ()) if conditions == 1 else (((2, 1),), (((2, 0),), ((2, 2),)))
+    return InContext(params, provenance(), heads, controls, losses)
 
 
 def make_circuits() -> Circuits:
@@ -104,7 +105,7 @@ def make_circuits() -> Circuits:
         receiver=(2, 1),
         clean=clean,
         patched=patched,
-        previous_token=random.uniform(0, 1, (LAYERS, HEADS)),
+        looks=random.uniform(0, 1, (SEQUENCES, LAYERS, HEADS)),
         sender=(0, 2),
         control=(0, 1),
         receivers=((2, 1), (3, 0)),

@@ -122,9 +122,14 @@ def test_a_circuit_is_told_in_words_that_fit_every_model():
     assert set(found) == {"path_sender", "path_drop", "path_loss"}
     assert found["path_drop"].holds and 0.8 < found["path_drop"].ours < 1
     assert not any("L0H2" in each.claim for each in found.values())
-    assert (
-        "L0H2" in found["path_sender"].measure and "picked by that" in found["path_sender"].measure
-    )
+    sender, result = found["path_sender"], make_circuits()
+    assert sender.criterion.endswith("over all, L0H2") and "the other half" in sender.measure
+    assert sender.ours == pytest.approx(result.looks[:, 0, 2].mean()) and sender.ci
+    looks = result.looks.copy()
+    looks[:, 0, 2] = 0.9  # the head that is lost most, whatever others look at
+    assert findings(dataclasses.replace(result, looks=looks))["path_sender"].holds
+    looks[:, 0, 2] = 0.1
+    assert findings(dataclasses.replace(result, looks=looks))["path_sender"].holds is False
     even = dataclasses.replace(make_circuits(), patched=make_circuits().patched * 0 + 0.75)
     assert findings(even)["path_drop"].holds is False
 

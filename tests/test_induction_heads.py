@@ -321,13 +321,13 @@ class TestAblation:
     def test_controls_are_other_heads_of_the_same_layers(self):
         params = AblationParams(ablate=("top-8",), controls=20)
         chosen, induction = [(3, 0), (3, 1), (5, 2)], [(3, 0), (3, 1), (5, 2), (5, 3)]
-        drawn = ablation._controls(chosen, induction, 8, params)
+        drawn = ablation.controls(chosen, induction, 8, params)
         assert len(drawn) == 20 and len({tuple(each) for each in drawn}) > 5
         for each in drawn:
             assert sorted(layer for layer, _ in each) == [3, 3, 5]
             assert not set(each) & set(induction) and len(set(each)) == 3
         with pytest.raises(ParameterError, match=r"^ablate: no other heads"):
-            ablation._controls([(0, 0), (0, 1)], [], 2, params)
+            ablation.controls([(0, 0), (0, 1)], [], 2, params)
 
     @every_model
     def test_previous_token_stands_for_the_head_that_looks_there_most(self, tiny, name):
@@ -364,8 +364,8 @@ class TestAblation:
         ],
     )
     def test_what_is_ablated_over_texts_is_told(self, ablate, told):
-        losses = np.random.default_rng(0).uniform(1, 3, (2, 3, 511)).astype(np.float16)
-        result = InContext(ContextParams(ablate=ablate), None, ((1, 1),), losses)
+        losses = np.random.default_rng(0).uniform(1, 3, (3, 3, 511)).astype(np.float16)
+        result = InContext(ContextParams(ablate=ablate), None, ((1, 1),), (((1, 0),),), losses)
         assert result.findings[1].claim.startswith(f"Ablating {told} reduces")
         assert "without L1H1" in result.findings[1].measure
 
@@ -460,10 +460,11 @@ def test_shipped_findings_are_whole():
 
 def test_texts_are_read_whole_where_no_heads_are_named(tiny):
     given = {"texts": 2, "context": 32, "tokens": 5, "repeats": 2, "seeds": 1}
-    for ablate, conditions in {(): 1, (PREVIOUS,): 2}.items():
+    for ablate, conditions in {(): 1, (PREVIOUS,): 3}.items():
         params = ContextParams(ablate=ablate, **given)
         result = induction_heads.run(tiny("llama"), params, findings=False)
-        assert result.losses.shape == (conditions, 2, 31) and len(result.heads) == conditions - 1
+        assert result.losses.shape == (conditions, 2, 31) and len(result.heads) == len(ablate)
+        assert len(result.controls) == 2 * len(ablate)
 
 
 def test_links_go_to_the_analysis_they_name():

@@ -9,6 +9,8 @@ import pytest
 
 from interp_core import cli, replication
 from interp_core.findings import Finding
+from interp_core.models.info import DEFAULT, UNTRAINED
+from interp_core.models.info import SECOND as OTHER
 from interp_core.params import ParameterError
 from interp_core.registry import PAPERS
 from interp_core.replication import Again, findings, named
@@ -35,15 +37,24 @@ SECOND = [paper for paper in PAPERS.values() if paper.second]
 @pytest.mark.parametrize("paper", SECOND, ids=[paper.name for paper in SECOND])
 def test_claims_ship_for_a_second_model(paper):
     assert len(SECOND) >= 5
-    own, other = (set(findings(paper, second=second)) for second in (False, True))
+    own, other = (set(findings(paper, model)) for model in (DEFAULT, OTHER))
     assert other and len(other & own) >= len(other) / 2
+
+
+def test_claims_that_hold_of_untrained_weights_are_told_apart():
+    lens, heads = (findings(PAPERS[name], UNTRAINED) for name in ("logit-lens", "induction-heads"))
+    assert (
+        lens["agreement_late"].holds and lens["kl_monotone"].holds
+    )  # the architecture's, not learnt
+    assert heads["induction_heads"].holds is False and heads["copy_loss"].holds is False
+    assert all(c.untrained is None for c in EVERY if c.paper.name == "steering")
 
 
 def test_claims_have_names_of_their_own():
     names = [claim.name for claim in EVERY]
     assert len(set(names)) == len(names)
     for paper in PAPERS.values():
-        for asked in (paper.headline, paper.second):
+        for asked in paper.measured_on.values():
             ids = [f.id for params in asked for f in replication.stored(params).own_findings]
             assert len(set(ids)) == len(ids), sorted(ids)
 

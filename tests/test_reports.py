@@ -15,9 +15,10 @@ import pytest
 from conftest import APP, REPORTS, build
 
 from interp_core import cli, exports, links
-from interp_core.papers.logit_lens import PRESETS
+from interp_core.models.info import UNTRAINED
+from interp_core.papers.logit_lens import PRESETS, PromptsParams
 from interp_core.plot import font
-from interp_core.question import stored
+from interp_core.question import on, stored
 from interp_core.registry import PAPERS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,7 +130,8 @@ def test_links_to_the_app_open_the_result(lens, result):
     for address in addresses:
         params, _ = links.parse(address)
         asked.add(params)
-    assert asked == {result.params, *(each.params for each in result.evidence.values())}
+    others = on(UNTRAINED, PromptsParams())
+    assert asked == {result.params, *(each.params for each in result.evidence.values()), *others}
     views = {key for address in addresses for key in re.findall(r"view_\w+=[^&]+", address)}
     supports = {f"view_figure={name}" for name in ("trajectories", "attribution")}
     assert supports | {"view_colour=kl"} <= views

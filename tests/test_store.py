@@ -16,7 +16,7 @@ import pytest
 
 from interp_core import question, store
 from interp_core.models import catalogue
-from interp_core.models.info import SECOND
+from interp_core.models.info import SECOND, UNTRAINED
 from interp_core.papers import logit_lens
 from interp_core.papers.induction_heads import TrainingParams
 from interp_core.papers.logit_lens import Averages, LogitLens, Params, PromptsParams
@@ -243,7 +243,8 @@ def test_presets_ship_with_findings(name):
 def test_nothing_else_ships():
     folder = SHIPPED / "results" / "logit-lens"
     asked = [PromptsParams(), PromptsParams(text="prose")]
-    wanted = [Params(), *logit_lens.PRESETS.values(), *asked, *on(SECOND, *asked)]
+    wanted = [Params(), *logit_lens.PRESETS.values(), *asked]
+    wanted += [*on(SECOND, *asked), *on(UNTRAINED, *asked)]
     wanted.append(PromptsParams(text="shuffled"))
     assert set(wanted) == set(logit_lens.PAPER.shipped)
     expected = {

@@ -8,7 +8,6 @@ distribution, whose values are the same on every processor; norms are 1.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from safetensors.numpy import save_file
 
 from interp_core.models import packaged
 from interp_core.models.info import DEFAULT, UNTRAINED
-from interp_core.paths import cache_dir, partial_folder
+from interp_core.paths import cache_dir, partial_folder, settle
 from interp_core.runtime import report
 
 SOURCE = f"{DEFAULT}'s architecture, weights drawn at random (seed 0)"
@@ -48,12 +47,7 @@ def draw() -> Path:
             shutil.copy(file, partial)
         width = json.loads((model / "config.json").read_text())["hidden_size"]
         save_file(_drawn(model / _WEIGHTS, width), partial / _WEIGHTS)
-        try:
-            os.replace(partial, target)
-        except OSError:
-            if not target.exists():  # another process may have finished first
-                raise
-    return target
+        return settle(partial, target)
 
 
 def _drawn(weights: Path, width: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 
 from interp_core.models.gguf.reader import GgufFile, read, short
 from interp_core.models.gguf.tokenizer import tokenizer
-from interp_core.paths import partial_folder
+from interp_core.paths import partial_folder, settle
 from interp_core.runtime import report
 
 Parts = dict[str, tuple[str, tuple[str, ...]]]
@@ -132,12 +131,7 @@ def convert(source: Path, target: Path) -> Path:
         (partial / "config.json").write_text(json.dumps(config, indent=1))
         built.save(str(partial / "tokenizer.json"))
         (partial / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=1))
-        try:
-            os.replace(partial, target)
-        except OSError:
-            if not target.exists():  # another process may have finished first
-                raise
-    return target
+        return settle(partial, target)
 
 
 def _family(metadata: dict[str, Any]) -> _Family:

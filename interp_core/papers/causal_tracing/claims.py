@@ -53,6 +53,11 @@ def _unit(a: Average) -> str:
     return a.params.metric.replace("_", " ")
 
 
+def _of_layers(a: Average) -> str:
+    """Return the unit of a layer: depths of models compare as shares of theirs."""
+    return f"(of {a.provenance.model.n_layers} layers)"
+
+
 def _windows(a: Average) -> str:
     return f"MLPs and attention are restored over {a.params.window} blocks at a time"
 
@@ -100,9 +105,8 @@ def _early_peak(a: Average) -> Finding:
         f"With a window of {a.params.window} blocks, the MLPs' effect at the last subject token peaks early",
         "around block 15 of 48 (GPT-2 XL)",
         _peak(a, a.row("mlp_out", "last_subject")),
-        "(layer)",
+        _of_layers(a),
         bar=at_most(_between(a, 0, _EARLY).high),
-        criterion=f"of {a.provenance.model.n_layers} layers",
         measure="layer in the middle of the window with the largest AIE",
         place="section 2.2",
     )
@@ -114,9 +118,9 @@ def _late_peak(a: Average) -> Finding:
         "Attention's effect at the last token peaks late",
         "a late site of attention, right before the prediction",
         _peak(a, a.row("attn_out", "last")),
-        "(layer)",
+        _of_layers(a),
         bar=_between(a, *_LATE),
-        criterion=f"of {a.provenance.model.n_layers} layers; {_windows(a)}",
+        criterion=_windows(a),
         measure="layer in the middle of the window with the largest AIE",
         place="section 2.2",
     )
@@ -146,9 +150,9 @@ def _hidden_peak(a: Average) -> Finding:
         "The residual stream at the last subject token matters most in the middle layers",
         "0.087 at block 15 of 48 (GPT-2 XL)",
         _peak(a, row),
-        "(layer)",
+        _of_layers(a),
         bar=_between(a, *_MIDDLE),
-        criterion=f"of {a.provenance.model.n_layers} layers; the largest AIE is {a.aie[row].max():.3f} here",
+        criterion=f"the largest AIE is {a.aie[row].max():.3f} here",
         measure="layer of the largest AIE",
         place="section 2.2",
     )
@@ -215,7 +219,7 @@ def _single_attention(a: Average) -> list[Finding]:
         Finding.measured(
             "single_attention",
             "The late site is there when the attention of single blocks is restored",
-            "restored over windows of 10 blocks",
+            "not claimed: windows of 10 blocks",
             _share_of_window(a, single, "attn_last", slice(None)),
             "share",
             bar=_ALONE,
@@ -242,7 +246,7 @@ def _single_blocks(a: Average) -> list[Finding]:
         Finding.measured(
             "single_blocks",
             "The early site is there when single blocks after the first are restored",
-            "restored over windows of 10 blocks",
+            "not claimed: windows of 10 blocks",
             _share_of_window(a, single, "mlp_subject", slice(1, early)),
             "share",
             bar=_ALONE,
@@ -254,7 +258,7 @@ def _single_blocks(a: Average) -> list[Finding]:
         Finding.measured(
             "first_block",
             "Of single MLPs, the first block's brings back the most of the answer",
-            "restored over windows of 10 blocks",
+            "not claimed: windows of 10 blocks",
             Estimate.of_ends(lead, len(a.prompts), "facts"),
             _unit(a),
             bar=at_least(0),

@@ -116,7 +116,8 @@ def _role(frame: pd.DataFrame, role: str, last: bool) -> alt.LayerChart:
             alt.Tooltip("says_after:N", title="model's next token after"),
         ],
     )
-    x = alt.X("before:Q", scale=alt.Scale(domain=[0, 1]), axis=likely)
+    # Marks at either end stand clear of the names of rows, and of the edge.
+    x = alt.X("before:Q", scale=alt.Scale(domain=[-0.03, 1.03], nice=False), axis=likely)
     x = x.title("probability" if last else None)
     return layered(
         base.mark_rule(strokeWidth=2).encode(x=x, x2="after:Q"),

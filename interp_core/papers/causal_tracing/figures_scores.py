@@ -130,15 +130,18 @@ def _score_panel(frame: pd.DataFrame, score: str) -> alt.LayerChart:
     layers = sorted({int(layer) for layer in frame["layer"]})
     names = [name for name in _UPDATES.values() if name in set(frame["series"])]
     frame, share = frame[frame["score"] == score], score != "loss_change"
+    # Edits of one layer stand beside each other.
+    aside = frame["series"].map(names.index) - (len(names) - 1) / 2
+    frame = frame.assign(at=frame["layer"] + 0.03 * (layers[-1] - layers[0]) * aside)
     key = legend(names, 2, symbolSize=120, symbolStrokeWidth=0)
     low, high = min(0.0, frame["low"].min()), max(0.0, frame["high"].max(), 1e-6)
     scale = alt.Scale(domain=[0, 1] if share else [low, high], nice=not share)
     form = ".1%" if share else "+.3~g"
     base = alt.Chart(frame).encode(
         x=alt.X(
-            "layer:Q",
+            "at:Q",
             title="edited layer",
-            scale=alt.Scale(domain=[layers[0] - 0.5, layers[-1] + 0.5], nice=False, zero=False),
+            scale=alt.Scale(domain=[layers[0] - 0.8, layers[-1] + 0.8], nice=False, zero=False),
             axis=alt.Axis(values=layers, format="d", labelOverlap=True),
         ),
         color=alt.Color("series:N", legend=key).scale(

@@ -173,8 +173,8 @@ CONTEXT = Question(
     figures=(Figure("context_losses", figures_ablation.context_losses),),
     claims=(claims.of_context,),
     cost=lambda params: (
-        f"{params.texts} passages of {params.context} tokens of Python's own manual are read, whole and "
-        "without the heads: some ten minutes on two cores for 200 of 512."
+        f"{params.texts} passages of {params.context} tokens of Python's own manual are read, whole, without the heads, "
+        f"and {params.controls} times without others: some twenty minutes on two cores for 200 of 512 and two controls."
     ),
     sentence=figures_ablation.context_sentence,
 )
@@ -232,7 +232,7 @@ PAPER = Paper(
         Params(),
         AblationParams(ablate=("top-3",)),  # which has three
         AblationParams(ablate=(PREVIOUS,)),
-        ContextParams(),
+        ContextParams(ablate=("top-3",), texts=60),
         CircuitsParams(),
     ),
     untrained=on(UNTRAINED, Params(), AblationParams()),

@@ -11,23 +11,20 @@ import pandas as pd
 
 from interp_core.estimates import Resample
 from interp_core.papers.induction_heads.heads import loss_table
-from interp_core.papers.induction_heads.params import Removed, Sequences, Threshold, head_name
-from interp_core.params import param, parameters
+from interp_core.papers.induction_heads.params import (
+    Controlled,
+    Removed,
+    Sequences,
+    head_name,
+    matched,
+)
+from interp_core.params import parameters
 from interp_core.results import Provenance, Result
 
 
 @parameters
-class AblationParams(Threshold, Removed, Sequences):
-    """Heads to ablate, and how many other sets of heads to compare with."""
-
-    controls: int = param(
-        8,
-        "Random control sets",
-        "of as many other heads of the same layers",
-        slider=(1, 20),
-        ge=1,
-        le=50,
-    )
+class AblationParams(Controlled, Removed, Sequences):
+    """Heads to ablate on repeated random tokens, beside others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +76,7 @@ class Ablated(Result):
     @property
     def matched(self) -> bool:
         """Whether every control has as many heads of each layer as are ablated there."""
-        layers = sorted(layer for layer, _ in self.heads)
-        return all(sorted(layer for layer, _ in each) == layers for each in self.controls)
+        return matched(self.heads, self.controls)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """``losses`` by position, copy and condition; ``rises`` by set of heads."""

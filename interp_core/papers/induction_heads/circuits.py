@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,8 @@ class CircuitsParams(Threshold, OneHead, Sequences):
 class Circuits(Result):
     """Composition between all heads, and path patching into one head's keys."""
 
+    version: ClassVar[int] = 2
+
     params: CircuitsParams
     provenance: Provenance
     composition: Annotated[np.ndarray, "3 layer head layer head"]
@@ -41,8 +43,8 @@ class Circuits(Result):
     """Its prefix matching."""
     patched: Annotated[np.ndarray, "sequence layer head"]
     """The same when its keys are read without what that head writes."""
-    previous_token: Annotated[np.ndarray, "layer head"]
-    """Mean attention to the previous token."""
+    looks: Annotated[np.ndarray, "sequence layer head"]
+    """Attention to the previous token."""
     sender: tuple[int, int]
     """The head without which the receiver loses most."""
     control: tuple[int, int]
@@ -52,6 +54,12 @@ class Circuits(Result):
     losses: Annotated[np.ndarray, "3 sequence target"]
     """[3, sequence, pos - 1] of each next token, nats: whole; with the receivers' keys read without
     the sender; without the control."""
+
+    @property
+    def previous_token(self) -> np.ndarray:
+        """[layer, head] mean attention to the previous token."""
+        mean: np.ndarray = self.looks.mean(0)
+        return mean
 
     @property
     def drop(self) -> np.ndarray:

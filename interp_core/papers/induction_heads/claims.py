@@ -15,6 +15,7 @@ from interp_core.papers.induction_heads.params import (
     SCORES,
     Removed,
     head_name,
+    matched,
     parse_top,
 )
 
@@ -22,6 +23,7 @@ _SEVERAL = 5
 """Heads that make "several"."""
 _LOST = {"one": 1.0, "several": 5.0}
 """Nats that the last repetition must lose more without one head, and without several, than without others."""
+_UNMATCHED = "not all of their layers have as many others, so controls are of other layers"
 _BROKEN = 1.0
 """Nats that early tokens may lose, before what late ones lose says nothing of in-context learning."""
 
@@ -76,11 +78,14 @@ def _previous_token_head(heads: Heads) -> Finding:
     )
 
 
-def _largest(values: np.ndarray, of: str) -> Estimate:
-    """Return the mean of the largest row of ``values`` [group, row], each half read where the other is largest."""
+def _largest(values: np.ndarray, of: str, by: np.ndarray | None = None) -> Estimate:
+    """Return the mean of ``values`` [group, row] in the row where ``by`` is largest, picked on the other half of the groups.
+
+    ``by`` is the values themselves unless given.
+    """
     if len(values) > 1:
-        return Estimate.of_ends(picked(values), len(values), of)
-    return Estimate.of_ends(means(values[:, values[0].argmax()]), 1, of)
+        return Estimate.of_ends(picked(values, by=by), len(values), of)
+    return Estimate.of_ends(means(values[:, (values if by is None else by)[0].argmax()]), 1, of)
 
 
 def _removed(params: Removed, count: int) -> str:
@@ -114,9 +119,7 @@ def of_ablation(result: Ablated) -> list[Finding]:
             "the model is broken as a whole"
         )
     if not result.matched:
-        doubts.append(
-            "not all of their layers have as many others, so controls are of other layers"
-        )
+        doubts.append(_UNMATCHED)
     return [
         Finding.measured(
             f"ablation_{which}",
@@ -159,21 +162,28 @@ def of_context(result: InContext) -> list[Finding]:
 def _without_heads(result: InContext, score: str) -> Finding:
     """Return what ablation takes from the score; undecided where it takes the model with it."""
     names = ", ".join(head_name(*pair) for pair in result.heads)
-    whole, without = result.scores()
+    whole, without, others = result.scores()
     early = result.losses[:, :, result.early - 1].astype(float).mean(1)
-    broken = bool(early[1] - early[0] > _BROKEN)
+    doubts = []
+    if early[1] - early[0] > _BROKEN:
+        doubts.append(
+            "the model is broken as a whole, and its score says nothing of in-context learning"
+        )
+    if not matched(result.heads, result.controls):
+        doubts.append(_UNMATCHED)
     return Finding.measured(
         "in_context_ablated",
-        f"Ablating {_removed(result.params, len(result.heads))} reduces in-context learning",
+        f"Ablating {_removed(result.params, len(result.heads))} reduces in-context learning more than "
+        "ablating as many others of the same layers",
         "induction heads are the mechanism of most in-context learning in small models",
-        result.resample.mean(without - whole),
+        result.resample.mean(without - others),
         "nats",
-        bar=None if broken else at_least(0),
-        measure=f"that score without {names}, less that of the whole model",
-        criterion=f"from {whole.mean():.2f} to {without.mean():.2f} nats; the loss of token {result.early} itself goes "
-        f"from {early[0]:.1f} to {early[1]:.1f} nats"
-        + ", so the model is broken as a whole, and its score says nothing of in-context learning"
-        * broken,
+        bar=None if doubts else at_least(0),
+        measure=f"that score without {names}, less that without others (mean of "
+        f"{len(set(map(frozenset, result.controls)))} draws)",
+        criterion=f"{without.mean():.2f} and {others.mean():.2f} nats, of the whole model {whole.mean():.2f}; the loss of "
+        f"token {result.early} itself goes from {early[0]:.1f} to {early[1]:.1f} nats without them"
+        + "".join(f"; {doubt}" for doubt in doubts),
         place="Argument 3",
     )
 
@@ -184,19 +194,20 @@ def of_circuits(result: Circuits) -> list[Finding]:
         head_name(*each) for each in (result.receiver, result.sender, result.control)
     )
     n, before = len(result.clean), slice(0, result.receiver[0])
-    looks = Estimate(float(result.previous_token[result.sender]), n, result.resample.of)
     lost = (result.drop[:, before] / result.clean.mean()).reshape(n, -1)
+    looks = result.looks[:, before].reshape(n, -1)
     cut, other = result.rise
     return [
         Finding.measured(
             "path_sender",
             "What an induction head's keys depend on most is a head that looks at the previous token",
             "the previous-token head composes with the induction head's keys",
-            looks,
+            _largest(looks, result.resample.of, by=lost),
             "attention",
             bar=at_least(0.5),
-            measure=f"mean attention to the previous token of the head, {sender}, without which {receiver} loses most "
-            "prefix matching; picked by that, on the same sequences",
+            measure=f"mean attention to the previous token of the head without which {receiver} loses most prefix "
+            "matching, picked by that on the other half of the sequences",
+            criterion=f"over all, {sender}",
             place="Argument 5",
         ),
         Finding.measured(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from interp_core.corpus import MANUAL
 from interp_core.estimates import Estimate, Resample
-from interp_core.papers.induction_heads.params import Heads, Removed, Sequences
+from interp_core.papers.induction_heads.params import Controlled, Heads, Removed, Sequences
 from interp_core.params import param, parameters
 from interp_core.results import Provenance, Result
 
@@ -24,14 +24,22 @@ NEAR = 10
 
 
 @parameters
-class ContextParams(Removed, Sequences):
-    """Texts to read, whole and without heads that the repeated sequences single out."""
+class ContextParams(Controlled, Removed, Sequences):
+    """Texts to read, whole, without heads that the repeated sequences single out, and without as many others."""
 
     ablate: Heads = param(
         ("top-8",),
         "Heads",
         "to ablate: as of the ablation, or none, to read whole alone",
         placeholder="none",
+    )
+    controls: int = param(
+        2,
+        "Random control sets",
+        "of as many other heads of the same layers; each reads all texts again",
+        slider=(1, 8),
+        ge=1,
+        le=50,
     )
     texts: int = param(200, "Texts", "to average over", slider=(20, 400, 20), ge=2, le=10_000)
     context: int = param(
@@ -41,21 +49,25 @@ class ContextParams(Removed, Sequences):
 
 @dataclass(frozen=True, eq=False)
 class InContext(Result):
-    """Losses by position in texts, whole and with heads ablated."""
+    """Losses by position in texts, whole, with heads ablated, and with others ablated."""
 
+    version: ClassVar[int] = 2
     files: ClassVar[Mapping[str, str]] = {"manual": MANUAL}
 
     params: ContextParams
     provenance: Provenance
     heads: tuple[tuple[int, int], ...]
     """Layer and head of those ablated; none if nothing was."""
+    controls: tuple[tuple[tuple[int, int], ...], ...]
+    """Draws of other heads of the same layers, no induction heads among them."""
     losses: Annotated[np.ndarray, "condition text target"]
-    """[condition, text, pos - 1] of each next token, nats, float16: whole, then ablated."""
+    """[condition, text, pos - 1] of each next token, nats, float16: whole, ablated, and without others, the mean of
+    draws."""
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """What the first axis of ``losses`` stands for."""
-        return ("none", "ablated")[: len(self.losses)]
+        return ("none", "ablated", "others")[: len(self.losses)]
 
     @property
     def early(self) -> int:
@@ -115,4 +127,5 @@ class InContext(Result):
         }
         if self.heads:
             found["ablated_score"] = self.score(1).value
+            found["others_score"] = self.score(2).value
         return found

@@ -13,6 +13,8 @@ from interp_core.papers.induction_heads.params import head_name, parse_top
 from interp_core.plot import ends, figure, fit, loss_curves, tip, x_axis
 
 _WIDTH, _NEAR, _NAMED = 700, 5, 5
+_POINTS = 1000
+"""Points of all lines, at most."""
 
 
 def _named_set(result: Ablated) -> str:
@@ -92,7 +94,8 @@ def context_losses(result: InContext) -> alt.LayerChart:
     """Return the loss by position over texts, averaged over neighbours, whole and ablated."""
     losses = result.losses.astype(np.float32)
     texts, length = losses.shape[1:]
-    position = np.arange(1, length + 1, max(1, -(-length // 500)))
+    most = _POINTS // len(losses)
+    position = np.arange(1, length + 1, max(1, -(-length // most)))
     parts = []
     for condition, each in zip(result.conditions, losses, strict=True):
         total = np.pad(each.astype(float).cumsum(-1), ((0, 0), (1, 0)))
@@ -103,7 +106,11 @@ def context_losses(result: InContext) -> alt.LayerChart:
     frame, colour = by_condition(pd.concat(parts, ignore_index=True))
     found = [result.score(i) for i in range(len(losses))]
     scores = [f"{each.value:+.2f} [{each.low:+.2f}, {each.high:+.2f}]" for each in found]
-    without = f"; {scores[1]} without {len(result.heads)} heads" if len(scores) > 1 else ""
+    without = ""
+    if len(scores) > 1:
+        without = (
+            f"; {scores[1]} without {len(result.heads)} heads, {scores[2]} without as many others"
+        )
     lines = (
         f"In-context learning score, loss of token {result.late} less that of token "
         f"{result.early}: {scores[0]} nats{without}.",
@@ -141,7 +148,8 @@ def context_sentence(result: InContext) -> str:
         f"{said['texts']} texts"
     )
     return (
-        f"{text}; {said['ablated_score']:.2f} without {len(result.heads)} heads."
+        f"{text}; {said['ablated_score']:.2f} without {len(result.heads)} heads, {said['others_score']:.2f} without "
+        "as many others of the same layers."
         if result.heads
         else f"{text}."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -124,6 +125,26 @@ class Threshold:
         gt=0,
         lt=1,
     )
+
+
+@parameters
+class Controlled(Threshold):
+    """How many other sets of heads are ablated, too; no induction heads are among them."""
+
+    controls: int = param(
+        8,
+        "Random control sets",
+        "of as many other heads of the same layers",
+        slider=(1, 20),
+        ge=1,
+        le=50,
+    )
+
+
+def matched(ablated: Sequence[Head], controls: Sequence[Sequence[Head]]) -> bool:
+    """Whether every control has as many heads of each layer as are ablated there."""
+    layers = sorted(layer for layer, _ in ablated)
+    return all(sorted(layer for layer, _ in each) == layers for each in controls)
 
 
 @parameters

@@ -156,7 +156,7 @@ def _crystallisation(result: Averages) -> Finding:
         "The prompt's next token settles in the last third of the layers",
         "guesses are refined late",
         result.estimate(means(result.crystallisation.astype(float))),
-        "(mean layer)",
+        f"(mean layer, of {result.provenance.model.n_layers})",
         bar=at_least(float(bound)),
         measure="layer from which the last position's top token stays the final one",
     )

@@ -123,7 +123,7 @@ def average(result: Averages, name: str) -> alt.LayerChart:
     band = base.mark_area(opacity=0.25).encode(y="low:Q", y2="high:Q")
     line = base.mark_line(point=points(), strokeWidth=2.2)
     line = line.encode(y=_value_axis(unit, share, ranked))
-    said = f"{see} Band: 95% interval, n = {count}."
+    said = f"{see} Band: 95% interval, n = {count} ({result.provenance.model.id})."
     return figure(alt.layer(band, line), what, said, off, width=fit(_WIDTH, AXIS), height=240)
 
 

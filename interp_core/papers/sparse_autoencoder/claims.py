@@ -257,20 +257,19 @@ def splits(result: Comparison) -> Finding | None:
     """Return whether the latents of the narrower dictionary become several in the wider one."""
     if not result.wider or result.split.shape[1] < 2:
         return None
-    counts, (covered, floor) = result.splits, result.split
+    counts, (covered, floor, one) = result.splits, result.split
     own, above = (
-        Estimate.of_ends(means(each), len(each), "features of the narrower")
-        for each in (covered, covered - floor)
+        Estimate.of_ends(means(each), len(each), "features") for each in (covered, covered - floor)
     )
     return Finding.measured(
         "splits",
-        "A wider dictionary splits features: several are active where one was",
+        "A wider dictionary splits features: those nearest to one are active where it was",
         "features split as dictionaries grow; one for base64 becomes three",
         own,
         "share",
         holds=every((SPLITS.verdict(own), _ABOVE.verdict(above))),
-        criterion=f"{SPLITS.words('share')}, and above that of features that belong to another one, {floor.mean():.0%}; "
-        f"{(counts >= 2).sum():,} of {len(counts):,} features are the nearest of two or more, by cosines of decoder "
+        criterion=f"{SPLITS.words('share')}, and above that of those nearest to the feature most like it, {floor.mean():.0%}; the most "
+        f"frequent of its own alone, {one.mean():.0%}; {(counts >= 2).sum():,} of {len(counts):,} features are the nearest of two or more, by cosines of decoder "
         f"directions from {NEAR:g} on, and {len(covered):,} of these are active at {ENOUGH} tokens or more",
         measure="of the tokens at which a feature of the narrower dictionary is active that is the nearest of two or more in "
         "the wider, the share at which one of these is; mean over such features",

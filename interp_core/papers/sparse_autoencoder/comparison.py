@@ -53,9 +53,10 @@ class Comparison(Result):
     """Of each of the other's latents, the nearest one here by cosine."""
     back_cosine: Annotated[np.ndarray, "other"]
     """Its cosine."""
-    covered: Annotated[np.ndarray, "floored narrower"]
+    covered: Annotated[np.ndarray, "3 narrower"]
     """Of each latent of the narrower dictionary, the share of its positions at which one of those nearest to it in
-    the wider is active; and the same of those nearest to another one. NaN where it has none, or is active too seldom."""
+    the wider is active; one of those nearest to the latent most like it; and the most frequent of its own alone. NaN
+    where it has none, or is active too seldom."""
 
     @property
     def wider(self) -> str:
@@ -107,7 +108,7 @@ class Comparison(Result):
         counts = self.splits if self.wider else np.zeros(0, int)
         splits = pd.DataFrame({"latent": np.arange(len(counts)), "count": counts})
         if self.wider:
-            splits["covered"], splits["covered_floor"] = self.covered
+            splits["covered"], splits["covered_by_next"], splits["covered_by_one"] = self.covered
         return {"compare": compare, "splits": splits}
 
     @property

@@ -236,8 +236,10 @@ SHELF = Shelf("dictionaries", KEPT)
 
 
 def labelled(info_sha256: str, n_layers: int) -> dict[str, str]:
-    """Return the dictionaries on this machine that fit a model, by name, with words for each."""
-    return model_files.labelled(KEPT, _about, info_sha256, n_layers)
+    """Return the dictionaries that fit a model, by name, with words for each: further ones that ship, and those kept here."""
+    ships = SHELF.index.get(info_sha256, {}).items()
+    others = {each["name"]: kind.replace("-", " ") for kind, each in ships if kind != SHIPS}
+    return others | model_files.labelled(KEPT, _about, info_sha256, n_layers)
 
 
 def load_sae(name: str, info: ModelInfo) -> Dictionary:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from interp_core.papers.sparse_autoencoder.firing import Firing
 from interp_core.papers.sparse_autoencoder.steered import Steered
-from interp_core.plot import figure, fit, gradient, shown, side_labels, theme, tip
+from interp_core.plot import figure, fit, gradient, narrow, shown, side_labels, theme, tip
 from interp_core.plot.font import width as text_width
 
 _WIDTH, _AXIS, _CELL = 640, 90, 26
@@ -55,7 +55,7 @@ def activations(result: Firing) -> alt.Chart:
         ticks=False,
         domain=False,
     )
-    said = {str(i): f"{_label(text)}  {i}" for i, text in labels.items() if text}
+    said = {str(i): f"{_label(text)}  {i}" for i, text in labels.items() if text and not narrow()}
     side = alt.Axis(
         labelExpr=f"({json.dumps(said)})[datum.label] || datum.label",
         ticks=False,

@@ -94,10 +94,10 @@ def _histograms(
             tip("count", "features", "d"),
         ],
     )
-    where = "the same" if result.itself else "another"
+    where = "the same dictionary" if result.itself else "another dictionary, and in its own"
     return figure(
         alt.layer(outline, hover),
-        f"Closest feature in {where} dictionary, {by}",
+        f"Closest feature in {where}, {by}",
         *lines,
         width=fit(_WIDTH, _AXIS),
         height=240,
@@ -126,7 +126,7 @@ def splits(result: Comparison) -> alt.Chart:
     widths = sorted((len(result.nearest), len(result.back)))
     return figure(
         chart,
-        f"Where {widths[0]:,} features became {widths[1]:,}",
+        f"How many of {widths[1]:,} features are nearest to each of {widths[0]:,}",
         f"A feature of the wider dictionary counts where its cosine with the nearest is at least {NEAR:g}.",
         width=fit(_WIDTH, _AXIS),
         height=240,
@@ -148,12 +148,12 @@ def compared(result: Comparison) -> str:
             f"{got['correlation_floor']:.2f}{more.format(got.get('correlation_within'))})."
         )
     if result.wider:
-        several, (covered, floor) = int((result.splits >= 2).sum()), result.split
+        several, (covered, floor, one) = int((result.splits >= 2).sum()), result.split
         said += f" Of the narrower one's {len(result.splits):,} features, {several:,} are the nearest of two or more"
         if len(covered):
             said += (
-                f"; where such a feature is active, one of these is at {covered.mean():.0%} of the tokens (of those that "
-                f"belong to another feature, at {floor.mean():.0%})"
+                f"; where such a feature is active, one of these is at {covered.mean():.0%} of the tokens (the most "
+                f"frequent alone at {one.mean():.0%}; one of those nearest to the feature most like it at {floor.mean():.0%})"
             )
         said += "."
     return said

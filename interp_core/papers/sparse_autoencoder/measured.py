@@ -44,7 +44,7 @@ NARROW_TRAINING = dataclasses.replace(SMALL_TRAINING, width=2, l1=(0.012,))
 ANOTHER_SEED = CompareParams(**SMALL, other="6e66b98dd3f7361c")
 """The one-layer model's dictionary beside one that was trained as it was, but for the seed (1)."""
 ANOTHER_WIDTH = CompareParams(**SMALL, other="bcb4ea3621914135")
-"""And beside :data:`NARROW_TRAINING`'s. What was measured ships; the other dictionaries do not."""
+"""And beside :data:`NARROW_TRAINING`'s. Both of these ship, too."""
 
 SECOND_TRAINING = TrainParams(model=SECOND)
 """A dictionary of the second model's middle layer. It does not ship, as the model's terms extend to what is made of it."""

@@ -16,7 +16,7 @@ PEAK = Bar(0.3, 0.6)
 """Depths about that of the layer that the paper steers, 44% of Llama 2 7B's."""
 ABOVE_0, RIGHT_MORE_OFTEN = at_least(0), at_least(0.5)
 _BY = {"text": "", "ab": "by letters", "last": "by last tokens"}
-_TABLE = "Table 3"
+_TABLE = "paper's Table 3"
 
 
 def _about(result: Sweep | Strength | Geometry) -> str:
@@ -200,7 +200,7 @@ def _separated(result: Geometry) -> Finding:
         "share",
         bar=RIGHT_MORE_OFTEN,
         measure=f"held-out pairs whose matching answer lies further along the vector, after block {result.middle}",
-        place="Figure 2",
+        place="paper's Figure 2",
     )
 
 
@@ -241,5 +241,5 @@ def _clusters(result: Geometry) -> Finding:
         bar=ABOVE_0,
         measure=f"|r| of the first principal component with the behaviour less that with the letter, after block {result.middle}; "
         "the interval resamples pairs on the component as it is",
-        place="Figure 2",
+        place="paper's Figure 2",
     )

@@ -176,7 +176,7 @@ def floors(result: Strength) -> alt.LayerChart:
         base.transform_filter("datum.kind == 'this vector'")
         .mark_rule(strokeWidth=1.8)
         .encode(x=alt.X("low:Q"), x2="high:Q"),
-        base.mark_point(filled=True, size=58, opacity=0.75).encode(
+        base.mark_point(filled=True, size=58, opacity=1).encode(
             x=x,
             color=alt.condition(
                 "datum.kind == 'this vector'",

@@ -52,7 +52,7 @@ def curve(result: Evaluation, name: str) -> alt.LayerChart:
     return figure(
         chart,
         f"{what}, by layer: {_text(result)}",
-        f"{said} Bands: 95% intervals, n = {len(result.positions)} documents.".strip(),
+        f"{said} Bands: 95% intervals, n = {len(result.positions)} documents ({result.provenance.model.id}).".strip(),
         _left_out(result, name),
         width=fit(WIDTH, AXIS),
         height=300,

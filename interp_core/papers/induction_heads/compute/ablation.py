@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -29,6 +30,18 @@ from interp_core.residual import Edit, Site
 from interp_core.runtime import report
 
 
+class Draws(Protocol):
+    """How controls are drawn."""
+
+    @property
+    def controls(self) -> int:
+        """How many sets."""
+
+    @property
+    def seed(self) -> int:
+        """Of the draws."""
+
+
 def compute(model: LanguageModel, params: AblationParams) -> Ablated:
     """Ablate ``params.ablate``, and as many other heads of the same layers. On the compute thread.
 
@@ -38,10 +51,9 @@ def compute(model: LanguageModel, params: AblationParams) -> Ablated:
     with Recorder() as recorder:
         given = draw(model, params)
         scores, _, base = heads.measure(model.stream, given)
-        prefix_matching = scores[SCORES.index("prefix_matching")].mean(0)
         chosen = chosen_heads(model, params, scores)
-        induction = [tuple(each) for each in np.argwhere(prefix_matching > params.threshold)]
-        sets = [chosen, *_controls(chosen, induction, model.info.n_heads, params)]
+        induction = induction_heads(scores, params.threshold)
+        sets = [chosen, *controls(chosen, induction, model.info.n_heads, params)]
         parts = [
             _losses(model, part, sets, params.ablation, done, len(given.tokens))
             for done, part in _counted(given)
@@ -54,6 +66,12 @@ def compute(model: LanguageModel, params: AblationParams) -> Ablated:
         base=base,
         losses=np.concatenate(parts, axis=1),
     )
+
+
+def induction_heads(scores: np.ndarray, threshold: float) -> list[Head]:
+    """Return the heads with a mean prefix matching above a threshold, by scores [score, sequence, layer, head]."""
+    found = np.argwhere(scores[SCORES.index("prefix_matching")].mean(0) > threshold)
+    return [(int(layer), int(head)) for layer, head in found]
 
 
 def chosen_heads(model: LanguageModel, params: Removed, scores: np.ndarray) -> list[Head]:
@@ -123,13 +141,13 @@ def _replace(keep: np.ndarray, instead: mx.array | None) -> Edit:
     return edit
 
 
-def _controls(
-    chosen: Sequence[Head], induction: Sequence[Head], n_heads: int, params: AblationParams
+def controls(
+    chosen: Sequence[Head], induction: Sequence[Head], n_heads: int, params: Draws
 ) -> list[list[Head]]:
     """Return draws of as many other heads as are ablated in each layer, induction heads left out.
 
     Raises:
-        ParameterError: When a layer has too few.
+        ParameterError: When no others are left in these layers.
     """
     random = np.random.default_rng(params.seed)
     free: dict[int, list[Head]] = {}

@@ -49,7 +49,7 @@ def compute(model: LanguageModel, params: CircuitsParams) -> Circuits:
         receiver=receiver,
         clean=own.astype(np.float32),
         patched=(own[:, None, None] + drops).astype(np.float32),
-        previous_token=found[_PREVIOUS].mean(0),
+        looks=found[_PREVIOUS],
         sender=sender,
         control=control,
         receivers=tuple(induction),

@@ -52,11 +52,13 @@ def compare(model: LanguageModel, params: CompareParams) -> Comparison:
         if not itself:
             cosines.append(closest(here, here, itself=True)[1])
             correlations.append(correlated(read, read, itself=True)[1])
-        covers = np.full((2, len(there)), np.nan)
+        covers = np.full((3, len(there)), np.nan)
         if len(there) > len(here):
-            covers = covered(read, read_other, np.where(back_cosine >= NEAR, back, -1))
+            like = closest(here, here, itself=True)[0]
+            covers = covered(read, read_other, np.where(back_cosine >= NEAR, back, -1), like)
         elif len(here) > len(there):
-            covers = covered(read_other, read, np.where(cosine >= NEAR, nearest, -1))
+            like = closest(there, there, itself=True)[0]
+            covers = covered(read_other, read, np.where(cosine >= NEAR, nearest, -1), like)
     return Comparison(
         params=params,
         provenance=recorder.provenance(model.info, []),
@@ -148,32 +150,31 @@ def correlated(read: Codes, other: Codes, *, itself: bool = False) -> tuple[np.n
     return partner, best
 
 
-def covered(narrow: Codes, wide: Codes, of: np.ndarray) -> np.ndarray:
-    """Return how much of where a latent is active those of a wider dictionary are that belong to it: [2, narrow].
+def covered(narrow: Codes, wide: Codes, of: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Return how much of where a latent is active those of a wider dictionary are that belong to it: [3, narrow].
 
-    A share of its positions, in the second row with the latents that belong to another one, drawn at random. NaN where
-    none belong to it, or it is active at fewer than :data:`ENOUGH`.
+    The share of its positions at which one of them is; at which one of those is that belong to the latent most like it;
+    and the largest share of a single one. NaN where none belong to it, or it is active at fewer than :data:`ENOUGH`.
 
     Args:
         narrow: Activations of the narrower dictionary.
         wide: Of the wider one, on the same windows.
         of: [wide] which of the narrower's latents each belongs to; -1 for none.
+        like: [narrow] which of the narrower's latents is most like each.
     """
     from scipy.sparse import csr_array
 
-    there, parents = _matrix(narrow) > 0, np.unique(of[of >= 0])
-    swapped = np.arange(narrow.latents)
-    order = np.random.default_rng(0).permutation(parents)
-    swapped[order] = np.roll(order, 1)  # never itself
-    found = np.full((2, narrow.latents), np.nan)
-    size = there.sum(1)
-    kept = np.isin(np.arange(narrow.latents), parents) & (size >= ENOUGH)
+    there, active = (_matrix(each) > 0 for each in (narrow, wide))
     belonging = np.flatnonzero(of >= 0)
-    for row, owner in enumerate((of[belonging], swapped[of[belonging]])):
-        shape = narrow.latents, wide.latents
-        owns = csr_array((np.ones(len(belonging)), (owner, belonging)), shape)
-        both = there.multiply((owns @ _matrix(wide)) > 0).sum(1)
-        found[row, kept] = both[kept] / size[kept]
+    shape, ones = (narrow.latents, wide.latents), np.ones(len(belonging))
+    owns = csr_array((ones, (of[belonging], belonging)), shape)
+    size = there.sum(1)
+    kept = (owns.sum(1) > 0) & (size >= ENOUGH)
+    any_of = owns @ active.astype(float) > 0
+    single = (there.astype(float) @ active.astype(float).T).multiply(owns).max(1).toarray().ravel()
+    counts = there.multiply(any_of).sum(1), there.multiply(any_of[like]).sum(1), single
+    found = np.full((3, narrow.latents), np.nan)
+    found[:, kept] = np.stack(counts)[:, kept] / size[kept]
     return found
 
 
