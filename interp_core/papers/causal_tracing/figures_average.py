@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import altair as alt
 import pandas as pd
 
-from interp_core.papers.causal_tracing.average import Average
+from interp_core.papers.causal_tracing.average import Average, AverageParams
 from interp_core.papers.causal_tracing.figures_parts import (
     AXIS,
     CLASSES,
@@ -43,7 +43,11 @@ _PANEL, _CLASS = 190, 170
 
 
 def _averaged(average: Average) -> pd.DataFrame:
-    frame = gained(average.frames["average"], average.params)
+    return _drawn(average.frames["average"], average.params)
+
+
+def _drawn(frame: pd.DataFrame, params: AverageParams) -> pd.DataFrame:
+    frame = gained(frame, params)
     return frame.assign(value=frame["aie"], row=frame["token_class"].map(CLASSES))
 
 
@@ -136,9 +140,9 @@ def windows(
     """
     found = average.windows(kind) if of is None else of
     branch = "MLPs" if kind == "mlp_subject" else "attention"
-    parts = [by_window(each, kind).assign(name=_blocks(window)) for window, each in found.items()]
     after, model = average.params.noise_after, average.provenance.model.id
-    frame = pd.concat(parts, ignore_index=True)
+    frame = _drawn(by_window(found, kind).reset_index(drop=True), average.params)
+    frame = frame.assign(name=frame["window"].map(_blocks)).drop(columns="window")
     frame = frame[frame["layer"] > after]  # before it nothing is corrupted that could be restored
     colours = {_blocks(window): theme.CATEGORIES[_hue(window)] for window in found}
     axis = values_axis(effect_name(average.params, average=True), frame)
@@ -153,10 +157,10 @@ def windows(
     )
 
 
-def by_window(average: Average, kind: Kind) -> pd.DataFrame:
-    """Return the rows of a kind at its site, as a table has them: one a layer."""
+def by_window(of: Mapping[int, Average], kind: Kind = "mlp_subject") -> pd.DataFrame:
+    """Return the effects of a branch at its site, a row a window and layer, of results by window."""
     whole, token_class = ALONE[kind]
-    frame = _averaged(average)
+    frame = pd.concat(each.frames["average"].assign(window=w) for w, each in of.items())
     return frame[frame["kind"].isin((whole, kind)) & (frame["token_class"] == token_class)]
 
 
@@ -169,14 +173,9 @@ def _blocks(window: int) -> str:
     return f"{window} layer" + "s" * (window != 1)
 
 
-def has_windows(average: Average) -> bool:
-    """Whether the same facts were traced with other windows, too."""
-    return len(average.windows()) > 1
-
-
-def has_late_windows(average: Average) -> bool:
-    """Whether attention at the last token was."""
-    return len(average.windows("attn_last")) > 1
+def has_windows(average: Average, kind: Kind = "mlp_subject") -> bool:
+    """Whether a branch at its site was restored over other windows, too, of the same facts."""
+    return len(average.windows(kind)) > 1
 
 
 def has_maps(average: Average) -> bool:

@@ -12,9 +12,10 @@ import pandas as pd
 from interp_core.estimates import Resample
 from interp_core.papers.induction_heads.heads import loss_table
 from interp_core.papers.induction_heads.params import (
-    Controlled,
     Removed,
     Sequences,
+    Threshold,
+    controls_of,
     head_name,
     matched,
 )
@@ -23,8 +24,10 @@ from interp_core.results import Provenance, Result
 
 
 @parameters
-class AblationParams(Controlled, Removed, Sequences):
-    """Heads to ablate on repeated random tokens, beside others."""
+class AblationParams(Threshold, Removed, Sequences):
+    """Heads to ablate, and how many other sets of heads to compare with."""
+
+    controls: int = controls_of(8, 20)
 
 
 @dataclass(frozen=True, eq=False)

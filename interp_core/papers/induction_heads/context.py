@@ -12,7 +12,13 @@ import pandas as pd
 
 from interp_core.corpus import MANUAL
 from interp_core.estimates import Estimate, Resample
-from interp_core.papers.induction_heads.params import Controlled, Heads, Removed, Sequences
+from interp_core.papers.induction_heads.params import (
+    Heads,
+    Removed,
+    Sequences,
+    Threshold,
+    controls_of,
+)
 from interp_core.params import param, parameters
 from interp_core.results import Provenance, Result
 
@@ -24,7 +30,7 @@ NEAR = 10
 
 
 @parameters
-class ContextParams(Controlled, Removed, Sequences):
+class ContextParams(Threshold, Removed, Sequences):
     """Texts to read, whole, without heads that the repeated sequences single out, and without as many others."""
 
     ablate: Heads = param(
@@ -33,14 +39,7 @@ class ContextParams(Controlled, Removed, Sequences):
         "to ablate: as of the ablation, or none, to read whole alone",
         placeholder="none",
     )
-    controls: int = param(
-        2,
-        "Random control sets",
-        "of as many other heads of the same layers; each reads all texts again",
-        slider=(1, 8),
-        ge=1,
-        le=50,
-    )
+    controls: int = controls_of(2, 8, "; each reads all texts again")
     texts: int = param(200, "Texts", "to average over", slider=(20, 400, 20), ge=2, le=10_000)
     context: int = param(
         512, "Context", "tokens of each text", slider=(64, 1024, 64), ge=32, le=4096

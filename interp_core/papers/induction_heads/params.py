@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -127,18 +127,10 @@ class Threshold:
     )
 
 
-@parameters
-class Controlled(Threshold):
-    """How many other sets of heads are ablated, too; no induction heads are among them."""
-
-    controls: int = param(
-        8,
-        "Random control sets",
-        "of as many other heads of the same layers",
-        slider=(1, 20),
-        ge=1,
-        le=50,
-    )
+def controls_of(default: int, most: int, more: str = "") -> Any:
+    """Declare how many other sets of heads are ablated, too; no induction heads are among them."""
+    help_ = f"of as many other heads of the same layers{more}"
+    return param(default, "Random control sets", help_, slider=(1, most), ge=1, le=50)
 
 
 def matched(ablated: Sequence[Head], controls: Sequence[Sequence[Head]]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -30,18 +29,6 @@ from interp_core.residual import Edit, Site
 from interp_core.runtime import report
 
 
-class Draws(Protocol):
-    """How controls are drawn."""
-
-    @property
-    def controls(self) -> int:
-        """How many sets."""
-
-    @property
-    def seed(self) -> int:
-        """Of the draws."""
-
-
 def compute(model: LanguageModel, params: AblationParams) -> Ablated:
     """Ablate ``params.ablate``, and as many other heads of the same layers. On the compute thread.
 
@@ -53,7 +40,10 @@ def compute(model: LanguageModel, params: AblationParams) -> Ablated:
         scores, _, base = heads.measure(model.stream, given)
         chosen = chosen_heads(model, params, scores)
         induction = induction_heads(scores, params.threshold)
-        sets = [chosen, *controls(chosen, induction, model.info.n_heads, params)]
+        sets = [
+            chosen,
+            *controls(chosen, induction, model.info.n_heads, params.controls, params.seed),
+        ]
         parts = [
             _losses(model, part, sets, params.ablation, done, len(given.tokens))
             for done, part in _counted(given)
@@ -142,14 +132,14 @@ def _replace(keep: np.ndarray, instead: mx.array | None) -> Edit:
 
 
 def controls(
-    chosen: Sequence[Head], induction: Sequence[Head], n_heads: int, params: Draws
+    chosen: Sequence[Head], induction: Sequence[Head], n_heads: int, count: int, seed: int
 ) -> list[list[Head]]:
     """Return draws of as many other heads as are ablated in each layer, induction heads left out.
 
     Raises:
         ParameterError: When no others are left in these layers.
     """
-    random = np.random.default_rng(params.seed)
+    random = np.random.default_rng(seed)
     free: dict[int, list[Head]] = {}
     layers = sorted({layer for layer, _ in chosen})
     for layer in layers:
@@ -162,7 +152,7 @@ def controls(
             "accepted: fewer heads of a layer"
         )
     draws = []
-    for _ in range(params.controls):
+    for _ in range(count):
         drawn: list[Head] = []
         for layer in layers:
             count = sum(each[0] == layer for each in chosen)

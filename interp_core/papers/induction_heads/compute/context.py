@@ -52,7 +52,10 @@ def _sets(model: LanguageModel, params: ContextParams) -> list[list[Head]]:
     scores, _, _ = heads.measure(model.stream, repeats.draw(model, params))
     chosen = ablation.chosen_heads(model, params, scores)
     induction = ablation.induction_heads(scores, params.threshold)
-    return [chosen, *ablation.controls(chosen, induction, model.info.n_heads, params)]
+    return [
+        chosen,
+        *ablation.controls(chosen, induction, model.info.n_heads, params.controls, params.seed),
+    ]
 
 
 def _losses(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,21 +44,7 @@ def compare(model: LanguageModel, params: CompareParams) -> Comparison:
     with Recorder() as recorder:
         ids = windows(model, params, (trained_on_it or [found])[0])
         read, read_other = codes(model, found, ids), codes(model, other, ids)
-        here, there = directions(found), directions(other)
-        nearest, cosine, back, back_cosine = closest(here, there, itself=itself)
-        partner, correlation = correlated(read, read_other, itself=itself)
-        cosines = [cosine, closest(here, alike(there))[1]]
-        correlations = [correlation, correlated(read, further(read_other))[1]]
-        if not itself:
-            cosines.append(closest(here, here, itself=True)[1])
-            correlations.append(correlated(read, read, itself=True)[1])
-        covers = np.full((3, len(there)), np.nan)
-        if len(there) > len(here):
-            like = closest(here, here, itself=True)[0]
-            covers = covered(read, read_other, np.where(back_cosine >= NEAR, back, -1), like)
-        elif len(here) > len(there):
-            like = closest(there, there, itself=True)[0]
-            covers = covered(read_other, read, np.where(cosine >= NEAR, nearest, -1), like)
+        pairs = match(directions(found), directions(other), read, read_other, itself=itself)
     return Comparison(
         params=params,
         provenance=recorder.provenance(model.info, []),
@@ -66,14 +52,45 @@ def compare(model: LanguageModel, params: CompareParams) -> Comparison:
         itself=itself,
         positions=read.positions,
         density=read.density,
-        nearest=nearest,
-        cosine=np.stack(cosines),
-        partner=partner,
-        correlation=np.stack(correlations),
-        back=back,
-        back_cosine=back_cosine,
-        covered=covers,
+        **pairs,
     )
+
+
+def match(
+    here: np.ndarray, there: np.ndarray, read: Codes, read_other: Codes, *, itself: bool = False
+) -> dict[str, Any]:
+    """Return the latents of two dictionaries that belong together, as the fields of :class:`Comparison` have them.
+
+    Args:
+        here: Unit directions of one [latent, d_in].
+        there: Of the other [other, d_in].
+        read: Activations of one.
+        read_other: Of the other, on the same windows.
+        itself: Whether they are the same dictionary.
+    """
+    nearest, cosine, back, back_cosine = closest(here, there, itself=itself)
+    partner, correlation = correlated(read, read_other, itself=itself)
+    cosines = [cosine, closest(here, alike(there))[1]]
+    correlations = [correlation, correlated(read, further(read_other))[1]]
+    if not itself:
+        cosines.append(closest(here, here, itself=True)[1])
+        correlations.append(correlated(read, read, itself=True)[1])
+    covers = np.full((3, len(there)), np.nan)
+    if len(there) > len(here):
+        like = closest(here, here, itself=True)[0]
+        covers = covered(read, read_other, np.where(back_cosine >= NEAR, back, -1), like)
+    elif len(here) > len(there):
+        like = closest(there, there, itself=True)[0]
+        covers = covered(read_other, read, np.where(cosine >= NEAR, nearest, -1), like)
+    return {
+        "nearest": nearest,
+        "cosine": np.stack(cosines),
+        "partner": partner,
+        "correlation": np.stack(correlations),
+        "back": back,
+        "back_cosine": back_cosine,
+        "covered": covers,
+    }
 
 
 def _other(model: LanguageModel, name: str) -> Applied:
