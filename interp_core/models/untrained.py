@@ -21,7 +21,7 @@ from interp_core.paths import cache_dir, partial_folder, settle
 from interp_core.runtime import report
 
 SOURCE = f"{DEFAULT}'s architecture, weights drawn at random (seed 0)"
-SIZE = "0.3 GB on disk"
+SIZE = "0.3 GB"
 _WEIGHTS = "model.safetensors"
 
 

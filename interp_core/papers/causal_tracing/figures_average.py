@@ -112,20 +112,18 @@ def average_severed(average: Average) -> alt.LayerChart:
     last = set(frame["token_class"]) == {"last"}
     where = CLASSES["last" if last else "last_subject"]
     severed = bool(set(average.params.kinds) & set(SEVERED))
-    alone = bool(set(average.params.kinds) & set(ALONE)) and average.params.window > 1
+    parts = {"mlp_subject": "MLPs", "attn_last": "attention"}
+    alone = " and ".join(part for kind, part in parts.items() if kind in average.params.kinds)
+    wide = average.params.window
     return figure(
         lines(frame, average.layers, curves(frame), axis, tip("n", "facts", "d")),
         f"Average indirect effect at the {where}, by layer",
         "A severed part stays, at that token, as corrupted." * severed,
-        f"MLPs and attention are restored over {average.params.window} layers at a time." * alone,
-        f"Bands: 95% intervals over facts, {_over(average)}{_set(average)}.",
+        f"Restored over {wide} layers at a time: {alone}." * (wide > 1 and bool(alone)),
+        f"Bands: 95% intervals over facts, {_over(average)}.",
         width=fit(WIDTH, AXIS),
         height=280,
     )
-
-
-def _set(average: Average) -> str:
-    return "" if average.params.facts == "shipped" else " of a set of the reader's"
 
 
 def windows(
