@@ -50,6 +50,21 @@ def each_slice(work: Callable[[slice], None], shape: tuple[int, int], step: int)
         list(_pool().map(work, slices))
 
 
+def by_rows(work: Callable[..., None], *arrays: np.ndarray) -> None:
+    """Call ``work`` on a few rows of float32 arrays [row, width] at a time, on all cores.
+
+    A formula of many steps over large arrays waits for memory: MLX reads and writes it all at each step, on
+    one core. Here some rows go through the whole formula while they are in a core's cache. Slices are longer
+    than those of functions such as ``exp``: of shorter ones, threads mostly hand each other the interpreter.
+    """
+    rows, width = arrays[0].shape
+
+    def one(part: slice) -> None:
+        work(*(each[part] for each in arrays))
+
+    each_slice(one, (rows, width), max(1, 8 * _SLICE // width))
+
+
 _memory = threading.local()
 
 

@@ -196,4 +196,26 @@ def revival(
 
 def without_parallel(gradient: mx.array, decoder: mx.array) -> mx.array:
     """Return a gradient of ``W_dec`` [latent, d_in] without what would change its rows' lengths."""
-    return gradient - (gradient * decoder).sum(-1, keepdims=True) * decoder
+    if device() != "cpu":
+        return gradient - (gradient * decoder).sum(-1, keepdims=True) * decoder
+
+    def work(g: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
+        np.multiply(w, np.einsum("ij,ij->i", g, w)[:, None], out=out)
+        np.subtract(g, out, out=out)
+
+    found = mx.zeros_like(gradient)
+    host_math.by_rows(work, *map(np.asarray, (gradient, decoder, found)))
+    return found
+
+
+def unit_rows(decoder: mx.array) -> mx.array:
+    """Return ``W_dec`` [latent, d_in] with rows of length 1."""
+    if device() != "cpu":
+        return decoder / mx.sqrt((decoder * decoder).sum(-1, keepdims=True))
+
+    def work(w: np.ndarray, out: np.ndarray) -> None:
+        np.divide(w, np.sqrt(np.einsum("ij,ij->i", w, w))[:, None], out=out)
+
+    found = mx.zeros_like(decoder)
+    host_math.by_rows(work, *map(np.asarray, (decoder, found)))
+    return found

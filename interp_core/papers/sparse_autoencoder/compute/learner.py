@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import mlx.core as mx
-import mlx.optimizers as optimizers
 import numpy as np
 
+from interp_core.adam import Adam
 from interp_core.papers.sparse_autoencoder.compute import sparse
 from interp_core.papers.sparse_autoencoder.compute.autoencoder import (
     Kind,
@@ -16,6 +16,7 @@ from interp_core.papers.sparse_autoencoder.compute.autoencoder import (
     gradients,
     pre_activations,
     revival,
+    unit_rows,
     without_parallel,
 )
 from interp_core.papers.sparse_autoencoder.compute.capture import Activations
@@ -47,7 +48,7 @@ class Sae:
     def __init__(self, kind: Kind, some: np.ndarray, params: TrainParams) -> None:
         self.kind, self.params = kind, params
         self.weights = begin(kind, some, params.seed)
-        self.optimizer = optimizers.Adam(params.rate, bias_correction=True)
+        self.optimizer = Adam(params.rate, bias_correction=True)
         self.optimizer.init(self.weights)
         self.since = np.zeros(kind.latents)
         """[latent] training steps since it was active."""
@@ -80,8 +81,7 @@ class Sae:
         gradient["W_dec"] = without_parallel(gradient["W_dec"], self.weights["W_dec"])
         self.optimizer.learning_rate = rate
         self.weights = self.optimizer.apply_gradients(gradient, self.weights)
-        decoder = self.weights["W_dec"]
-        self.weights["W_dec"] = decoder / mx.sqrt((decoder * decoder).sum(-1, keepdims=True))
+        self.weights["W_dec"] = unit_rows(self.weights["W_dec"])
         mx.eval(self.weights, self.optimizer.state, active, least)
         self.since = np.where(np.array(active), 0, self.since + 1)
         if self.kind.architecture in ("batchtopk", "matryoshka") and np.isfinite(least.item()):

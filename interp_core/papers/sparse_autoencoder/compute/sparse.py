@@ -75,9 +75,21 @@ def gradients(weights: Weights, x: mx.array, active: Active) -> tuple[np.ndarray
     by_code *= active.value > 0
     summed = np.bincount(active.at.ravel(), by_code.ravel(), latents).astype(np.float32)
     found = {
-        "W_enc": mx.array(matrix(by_code).T @ (inputs - bias)).T,
+        "W_enc": _transposed(matrix(by_code).T @ (inputs - bias)),
         "b_enc": mx.array(summed),
         "W_dec": mx.array(codes.T @ step),
     }
     found["b_dec"] = mx.array(step.sum(0)) - weights["W_enc"] @ found["b_enc"]
     return -error, found
+
+
+def _transposed(rows: np.ndarray) -> mx.array:
+    """Return [d, row] of rows [row, d], in that order in memory, too: a few rows at a time, from the cache."""
+    made = mx.zeros(rows.shape[::-1])
+    out = np.asarray(made)
+
+    def work(part: slice) -> None:
+        out[:, part] = rows[part].T
+
+    host_math.each_slice(work, rows.shape, 256)
+    return made
