@@ -18,12 +18,12 @@ def drawn(tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / DEFAULT).symlink_to(model)
     assert local_folder(catalogue.find(UNTRAINED)) is None
-    return untrained.draw()
+    return untrained.draw(UNTRAINED)
 
 
 def test_it_is_drawn_alike_on_every_machine_and_found_under_its_name(drawn):
     known = catalogue.find(UNTRAINED)
-    assert local_folder(known) == drawn == untrained.draw()
+    assert local_folder(known) == drawn == untrained.draw(UNTRAINED)
     assert f"{fingerprint.model_sha256(drawn)}-float32" == known.fingerprint  # what ships is of it
     with (
         safe_open(drawn / "model.safetensors", "numpy") as file,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from interp_core.models import untrained
 from interp_core.models.bundled import BUNDLED
-from interp_core.models.info import UNTRAINED, ModelInfo
+from interp_core.models.info import ModelInfo
 from interp_core.models.packaged import DEFAULT, PACKAGED
 from interp_core.paths import SHIPPED, alone, cache_dir
 
@@ -73,7 +73,9 @@ def models() -> dict[str, KnownModel]:
         for model in PACKAGED.values()
     }
     listed |= {name: KnownModel(name, *about) for name, about in BUNDLED.items()}
-    listed[UNTRAINED] = KnownModel(UNTRAINED, untrained.SOURCE, untrained.SIZE)
+    listed |= {
+        name: KnownModel(name, drawn.source, drawn.size) for name, drawn in untrained.DRAWN.items()
+    }
     listed |= {known.id: known for known in shipped}
     listed |= {name: KnownModel(name, hub, size) for name, (hub, size) in _HUB.items()}
     return listed | _loaded_here()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -24,7 +25,6 @@ from interp_core.models import (
 from interp_core.models.bundled import BUNDLED
 from interp_core.models.catalogue import DEFAULT, KnownModel
 from interp_core.models.config import Config
-from interp_core.models.info import UNTRAINED
 from interp_core.models.language_model import LanguageModel, ModelInfo
 from interp_core.models.packaged import PACKAGED
 from interp_core.paths import cache_dir
@@ -85,8 +85,9 @@ def _own(name: str) -> _Own | None:
     if name in BUNDLED:
         folder = bundled.folder(name)
         return _Own(folder, lambda: folder, "float32")
-    if name == UNTRAINED:
-        return _Own(untrained.folder(), untrained.draw, "float16, drawn at random")
+    if name in untrained.DRAWN:
+        make = partial(untrained.draw, name)
+        return _Own(untrained.folder(name), make, "float16, drawn at random")
     return None
 
 
