@@ -68,7 +68,7 @@ def section() -> str:
         f"{counted(second)}. They are the papers', or controls beside them, some on several texts. A claim holds where its whole 95% "
         "interval keeps within a bar, is not replicated where all of it lies beyond, and is undecided where it reaches across; intervals are over what "
         "was drawn (prompts, facts, windows, pairs, features, runs). "
-        f"Of those that hold on {first}, {len(blank)} were measured on weights drawn at random, too; {len(unlearnt)} hold there as well ({papers}), "
+        f"Of those that hold, {len(blank)} were measured on weights drawn at random, too; {len(unlearnt)} hold there as well ({papers}), "
         "and are no sign of learning. What fails here may be true of the papers' own models. All stand in "
         "the report; `python -m interp_core reproduce CLAIM` measures one again. Some, with bars:"
     )

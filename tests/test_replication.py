@@ -47,7 +47,7 @@ def test_claims_that_hold_of_untrained_weights_are_told_apart():
         lens["agreement_late"].holds and lens["kl_monotone"].holds
     )  # the architecture's, not learnt
     assert heads["induction_heads"].holds is False and heads["copy_loss"].holds is False
-    assert all(c.untrained is None for c in EVERY if c.paper.name == "steering")
+    assert all(c.untrained is None for c in EVERY if c.paper.name == "causal-tracing")
 
 
 def test_claims_have_names_of_their_own():

@@ -25,7 +25,7 @@ _LOST = {"one": 1.0, "several": 5.0}
 """Nats that the last repetition must lose more without one head, and without several, than without others."""
 _UNMATCHED = "not all of their layers have as many others, so controls are of other layers"
 _BROKEN = 1.0
-"""Nats that early tokens may lose, before what late ones lose says nothing of in-context learning."""
+"""Nats that tokens which nothing predicts may lose, before what later ones lose says nothing of these heads."""
 
 
 def of_heads(heads: Heads) -> list[Finding]:
@@ -113,9 +113,9 @@ def of_ablation(result: Ablated) -> list[Finding]:
             f", about {round(said['rise'] / said['others_rise'])} times as much as without others"
         )
     doubts = []
-    if result.unpredicted_without - result.unpredicted > said["rise"] / 2:
+    if result.unpredicted_without - result.unpredicted > max(_BROKEN, said["rise"] / 2):
         doubts.append(
-            f"without them the first repetition, which nothing predicts, costs {result.unpredicted_without:.1f} nats, so "
+            f"without {'them' if count > 1 else 'it'} the first repetition, which nothing predicts, costs {result.unpredicted_without:.1f} nats, so "
             "the model is broken as a whole"
         )
     if not result.matched:

@@ -60,7 +60,8 @@ def _scores(result: Pattern, pick: alt.Parameter, width: int) -> alt.Chart:
 
 def _pattern(result: Pattern, pick: alt.Parameter, size: int) -> alt.LayerChart:
     frame = entries(result, list(range(len(result.pattern))))
-    frame = frame[frame["attention"] >= FAINT].drop(columns=["row", "column"])
+    drawn = (frame["attention"] >= FAINT) | frame["counted"]
+    frame = frame[drawn].drop(columns=["row", "column"])
     tokens, count = formed(result.tokens), len(result.positions)
     width = size * count
     names = json.dumps([label(tokens[each], room_of_name()) for each in result.positions])

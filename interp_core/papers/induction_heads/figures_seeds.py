@@ -86,12 +86,12 @@ def changes(result: Seeds) -> pd.DataFrame:
             "model": frame["model"].map(TOYS),
             "seed": frame["seed"],
             "fall begins (step)": frame["start"].where(falls),
-            "whole fall (nats)": frame["whole"],
+            "whole fall (nats)": frame["whole"].round(2),
             "within a tenth of training": (frame["fall"] / whole)[falls].map("{:.1%}".format),
-            "before": (frame["before"] / whole)[falls].map("{:.1%}".format),
+            "before that": (frame["before"] / whole)[falls].map("{:.1%}".format),
             "abrupt": frame["abrupt"].map({True: "yes", False: "no"}),
             "heads form (step)": frame["heads_form"],
-            "in-context score (nats)": frame["in_context"],
+            "in-context score (nats)": frame["in_context"].round(2),
         }
     )
 

@@ -45,6 +45,8 @@ from interp_core.papers.sparse_autoencoder.measured import (
     SMALL_FEATURES,
     SMALL_TRAINING,
     STEERED,
+    UNTRAINED_FEATURES,
+    UNTRAINED_TRAINING,
 )
 from interp_core.papers.sparse_autoencoder.one_layer import Transformer
 from interp_core.papers.sparse_autoencoder.params import (
@@ -74,6 +76,8 @@ __all__ = [
     "SMALL_FEATURES",
     "SMALL_TRAINING",
     "STEERED",
+    "UNTRAINED_FEATURES",
+    "UNTRAINED_TRAINING",
     "Card",
     "CompareParams",
     "Comparison",
@@ -278,7 +282,9 @@ PAPER = Paper(
         FeaturesParams(),
     ),
     second=SECOND_MEASURED,
+    untrained=(UNTRAINED_FEATURES,),
     ships=(
+        UNTRAINED_TRAINING,
         NARROW_TRAINING,
         SECOND_TRAINING,
         *SMALL_FEATURES,

@@ -9,6 +9,7 @@ import numpy as np
 from interp_core.estimates import Estimate, Resample, means, share
 from interp_core.findings import THEIRS, Finding, at_least, at_most, every
 from interp_core.models.bundled import ONE_LAYER
+from interp_core.models.info import UNTRAINED_ONE_LAYER
 from interp_core.papers.sparse_autoencoder.comparison import NEAR, Comparison
 from interp_core.papers.sparse_autoencoder.dictionary import SHIPS
 from interp_core.papers.sparse_autoencoder.evaluation import Evaluation
@@ -63,7 +64,8 @@ def _given(result: Evaluation) -> str:
 
 def _text(params: OnText) -> tuple[str, str]:
     """Return how ids and claims end that are of this model and text; nothing for what is trained on."""
-    end, on = ("_one_layer", "one-layer model") if params.model == ONE_LAYER else ("", "")
+    small = params.model in (ONE_LAYER, UNTRAINED_ONE_LAYER)
+    end, on = ("_one_layer", "one-layer model") if small else ("", "")
     if params.text != "manual":
         end, on = f"{end}_{params.text}", ", ".join(part for part in (on, params.text) if part)
     return end, f" ({on})" if on else ""

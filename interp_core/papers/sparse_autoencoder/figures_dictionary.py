@@ -59,7 +59,7 @@ def recovered(result: Evaluation) -> alt.LayerChart:
             base.mark_rule(strokeWidth=2.4, style="outline").encode(x=alt.X("low:Q"), x2="high:Q"),
         ),
         f"Loss recovered with {result.metric('l0')[0]:.0f} numbers a token",
-        "0 is zeros in the site's place, 1 the model as it is; the second row has the site's mean for its 0.",
+        "0% is zeros in the site's place, 100% the model as it is; in the second row 0% is the site's mean.",
         "PCA: the same components at every token. Random: the largest of as many as features, anew at each.",
         f"Lines: 95% intervals over {result.n} windows.",
         width=fit(_WIDTH - 160, 200),

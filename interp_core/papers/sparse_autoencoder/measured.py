@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from interp_core.models.bundled import ONE_LAYER
-from interp_core.models.info import SECOND
+from interp_core.models.info import SECOND, UNTRAINED_ONE_LAYER
 from interp_core.papers.sparse_autoencoder.params import (
     CompareParams,
     EvaluateParams,
@@ -45,6 +45,13 @@ ANOTHER_SEED = CompareParams(**SMALL, other="6e66b98dd3f7361c")
 """The one-layer model's dictionary beside one that was trained as it was, but for the seed (1)."""
 ANOTHER_WIDTH = CompareParams(**SMALL, other="bcb4ea3621914135")
 """And beside :data:`NARROW_TRAINING`'s. Both of these ship, too."""
+
+UNTRAINED_TRAINING = dataclasses.replace(
+    SMALL_TRAINING, model=UNTRAINED_ONE_LAYER, l1=(0.005, 0.012, 0.03)
+)
+"""Dictionaries of the same architecture with weights drawn at random; one ships, chosen as :data:`SMALL_TRAINING`'s."""
+UNTRAINED_FEATURES = FeaturesParams(model=UNTRAINED_ONE_LAYER, windows=216)
+"""What was measured of it."""
 
 SECOND_TRAINING = TrainParams(model=SECOND)
 """A dictionary of the second model's middle layer. It does not ship, as the model's terms extend to what is made of it."""

@@ -189,6 +189,12 @@ PAPER = Paper(
         StrengthParams(protocol="ab"),
     ),
     second=SECOND,
+    untrained=on(
+        info.UNTRAINED,
+        StrengthParams(),
+        SweepParams(),
+        GeometryParams(behaviour="formality", protocol="ab"),
+    ),
     ships=tuple(SaveParams(behaviour=name) for name in _OTHERS),
 )
 run = PAPER.run
