@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from interp_core.papers.induction_heads.params import head_name
+from interp_core.papers.induction_heads.seeds import SCORE
 from interp_core.papers.induction_heads.toys import TOYS, Toy
 from interp_core.papers.induction_heads.training import Training
 from interp_core.plot import across, below, beside, figure, fit, layered, small, strokes, theme, tip
@@ -232,10 +233,10 @@ def components(training: Training, step: int | None = None) -> alt.LayerChart:
     """
     frame, share = _named(training, "components"), training.components[1]
     at = None if step is None else training.steps[nearest(training, step)]
-    frame = frame.assign(named=_apart(frame), now=frame["step"] == at)
+    frame = frame.assign(named=_apart(frame, _formed(training)), now=frame["step"] == at)
     lines = (
         f"Of the losses on the same {training.token_loss.shape[-1]} held-out tokens, all models "
-        "together; numbers are training steps.",
+        "together; numbers, where there is room, are the first training step, those at which heads form, and the last.",
         "A path turns where training begins to improve other tokens than before."
         + ("" if at is None else f" Rings: step {at:,}."),
     )
@@ -268,15 +269,22 @@ def _rings(coloured: alt.Chart) -> alt.Chart:
     return coloured.transform_filter("datum.now").mark_point(size=220, strokeWidth=2.5, opacity=1)
 
 
-def _apart(frame: pd.DataFrame) -> np.ndarray:
-    """Return which rows of components have room for their step: ends first, then in order."""
+def _formed(training: Training) -> dict[str, int]:
+    """Return the step at which each model's best prefix matching first passes what heads are told by."""
+    course = training.frames["training"]
+    return course[course["best_prefix_matching"] > SCORE].groupby("model")["step"].min().to_dict()
+
+
+def _apart(frame: pd.DataFrame, formed: dict[str, int]) -> np.ndarray:
+    """Return which rows of components are labelled: ends, where heads form, the start; as far as there is room."""
     places = frame[["pc1", "pc2"]].to_numpy()
     named = np.zeros(len(frame), bool)
     if not len(frame):
         return named
     places = (places - places.min(0)) / np.maximum(np.ptp(places, axis=0), 1e-9)
     ends = np.flatnonzero(~frame["model"].duplicated(keep="last").to_numpy())
-    for row in dict.fromkeys([*ends[::-1], *range(len(frame))]):
+    forms = np.flatnonzero(frame["step"] == frame["model"].map(formed))
+    for row in (*ends[::-1], *forms, 0):
         if (np.abs(places[named] - places[row]) > _ROOM).any(1).all():
             named[row] = True
     return named
@@ -285,12 +293,5 @@ def _apart(frame: pd.DataFrame) -> np.ndarray:
 def sentence(training: Training) -> str:
     """Return where each model ended."""
     ends = training.summary["models"]
-    words = [
-        f"{TOYS[name]}: {row['second_copy_loss']:.2f}"  # type: ignore[index]
-        for name, row in ends.items()
-    ]
-    return (
-        "Loss on what the first copy predicts, at the last checkpoint (nats): "
-        + "; ".join(words)
-        + "."
-    )
+    words = [f"{TOYS[name]}: {row['second_copy_loss']:.2f}" for name, row in ends.items()]
+    return f"Loss on what the first copy predicts, at the last checkpoint (nats): {'; '.join(words)}."
