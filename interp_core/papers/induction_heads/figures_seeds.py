@@ -28,7 +28,7 @@ def runs(result: Seeds) -> alt.VConcatChart:
     return figure(
         alt.vconcat(*panels, spacing=12).resolve_scale(color="shared"),
         "Training from several seeds, a line for each run",
-        "In the paper all three change together, as induction heads form, and hardly move without these.",
+        "In the paper all three change together, as induction heads form, and hardly move without such heads.",
         f"Dotted: chance loss, ln {D_VOCAB}. {len(result.seeds)} runs of each model, seeds "
         f"{result.seeds[0]} to {result.seeds[-1]}.",
     )
