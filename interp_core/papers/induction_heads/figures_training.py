@@ -294,4 +294,6 @@ def sentence(training: Training) -> str:
     """Return where each model ended."""
     ends = training.summary["models"]
     words = [f"{TOYS[name]}: {row['second_copy_loss']:.2f}" for name, row in ends.items()]
-    return f"Loss on what the first copy predicts, at the last checkpoint (nats): {'; '.join(words)}."
+    return (
+        f"Loss on what the first copy predicts, at the last checkpoint (nats): {'; '.join(words)}."
+    )
