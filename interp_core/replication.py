@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from interp_core.findings import Finding
 from interp_core.messages import quoted, sentence
-from interp_core.models.info import BLANK, SECOND, UNTRAINED
+from interp_core.models.info import SECOND, UNTRAINED
 from interp_core.models.loading import ModelError, load_model
 from interp_core.params import OnModel, ParameterError
 from interp_core.question import Paper, like, question_of, run, stored
@@ -155,7 +155,8 @@ def _compared(claim: Replicated, params: Any, result: Result | str) -> Again:
     if now is None:
         return Again(claim, "not measured", why="this model's result says nothing of it")
     before, shipped = claim.first, params == claim.params
-    others = {SECOND: claim.second} | dict.fromkeys(BLANK, claim.untrained)
+    drawn = {asked.model: claim.untrained for asked in claim.paper.untrained}
+    others = {SECOND: claim.second} | drawn
     if (other := others.get(getattr(params, "model", ""))) is not None:
         before, shipped = other, True
     near = abs(now.ours - before.ours) <= before.tolerance

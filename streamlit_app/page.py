@@ -18,7 +18,7 @@ from words import plain
 
 from interp_core import replication
 from interp_core.findings import Finding
-from interp_core.models.info import BLANK, DEFAULT, MODELS, SECOND
+from interp_core.models.info import DEFAULT, MODELS, SECOND, UNTRAINED
 from interp_core.question import Paper, Question, question_of
 from interp_core.registry import PAPERS
 from interp_core.results import Result
@@ -66,7 +66,7 @@ def _beside(paper: Paper, params: Any) -> tuple[str, dict[str, Finding]]:
 
     Nothing where ``params`` ask for something else than what the claims are measured by.
     """
-    other = DEFAULT if getattr(params, "model", "") in (SECOND, *BLANK) else SECOND
+    other = DEFAULT if getattr(params, "model", "") in (SECOND, UNTRAINED) else SECOND
     asked = (*chain(*paper.measured_on.values()), paper.questions[0].params())
     return MODELS[other], _measured(paper.name, other) if params in asked else {}
 

@@ -12,8 +12,6 @@ UNTRAINED = "SmolLM2-135M-untrained"
 """The default model's architecture with weights drawn at random: what claims hold of it, training did not make."""
 UNTRAINED_ONE_LAYER = "one-layer-untrained"
 """The same of the one-layer model that was trained here."""
-BLANK = (UNTRAINED, UNTRAINED_ONE_LAYER)
-"""All that learnt nothing."""
 MODELS = {DEFAULT: "SmolLM2-135M", SECOND: "Gemma 3 270M", UNTRAINED: "Untrained weights"}
 """All three by the names that tables give them."""
 
