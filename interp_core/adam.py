@@ -24,7 +24,6 @@ class Adam(optimizers.Adam):
         if self.bias_correction:
             scale, spread = scale / (1 - b1**step), (1 - b2**step) ** -0.5
         updated = mx.zeros_like(parameter)
-        arrays = (gradient, parameter, state["m"], state["v"], updated)
 
         def work(
             g: np.ndarray, p: np.ndarray, m: np.ndarray, v: np.ndarray, out: np.ndarray
@@ -43,5 +42,5 @@ class Adam(optimizers.Adam):
             some *= scale
             np.subtract(p, some, out=out)
 
-        host_math.by_rows(work, *map(np.asarray, arrays))
+        host_math.by_rows(work, gradient, parameter, state["m"], state["v"], updated)
         return updated

@@ -50,17 +50,20 @@ def each_slice(work: Callable[[slice], None], shape: tuple[int, int], step: int)
         list(_pool().map(work, slices))
 
 
-def by_rows(work: Callable[..., None], *arrays: np.ndarray) -> None:
+def by_rows(work: Callable[..., None], *arrays: mx.array) -> None:
     """Call ``work`` on a few rows of float32 arrays [row, width] at a time, on all cores.
+
+    It gets views of MLX's memory, and may write to those of arrays that nothing else reads.
 
     A formula of many steps over large arrays waits for memory: MLX reads and writes it all at each step, on
     one core. Here some rows go through the whole formula while they are in a core's cache. Slices are longer
     than those of functions such as ``exp``: of shorter ones, threads mostly hand each other the interpreter.
     """
     rows, width = arrays[0].shape
+    views = [np.asarray(each) for each in arrays]
 
     def one(part: slice) -> None:
-        work(*(each[part] for each in arrays))
+        work(*(each[part] for each in views))
 
     each_slice(one, (rows, width), max(1, 8 * _SLICE // width))
 

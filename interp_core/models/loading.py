@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -86,8 +85,8 @@ def _own(name: str) -> _Own | None:
         folder = bundled.folder(name)
         return _Own(folder, lambda: folder, "float32")
     if name in untrained.DRAWN:
-        make = partial(untrained.draw, name)
-        return _Own(untrained.folder(name), make, "float16, drawn at random")
+        folder = untrained.folder(name)
+        return _Own(folder, lambda: untrained.draw(name), "float16, drawn at random")
     return None
 
 

@@ -8,6 +8,7 @@ distribution, whose values are the same on every processor; norms are 1 and bias
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,10 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from interp_core.models import bundled, packaged
+from interp_core.models import bundled
 from interp_core.models.bundled import ONE_LAYER
 from interp_core.models.info import DEFAULT, UNTRAINED, UNTRAINED_ONE_LAYER
+from interp_core.models.packaged import PACKAGED, fetch
 from interp_core.paths import cache_dir, partial_folder, settle
 from interp_core.runtime import report
 
@@ -30,6 +32,8 @@ class Untrained:
 
     like: str
     """The model whose architecture and tokenizer it has."""
+    fetch: Callable[[], Path]
+    """Returns that model's folder."""
     spread: float
     """The standard deviation of a matrix's numbers."""
     size: str
@@ -41,8 +45,8 @@ class Untrained:
 
 
 DRAWN = {
-    UNTRAINED: Untrained(DEFAULT, 576**-0.5, "0.3 GB"),
-    UNTRAINED_ONE_LAYER: Untrained(ONE_LAYER, 0.02, "1 MB"),
+    UNTRAINED: Untrained(DEFAULT, lambda: fetch(PACKAGED[DEFAULT]), 576**-0.5, "0.3 GB"),
+    UNTRAINED_ONE_LAYER: Untrained(ONE_LAYER, lambda: bundled.folder(ONE_LAYER), 0.02, "1 MB"),
 }
 """By name."""
 
@@ -62,11 +66,7 @@ def draw(name: str) -> Path:
     target, drawn = folder(name), DRAWN[name]
     if target.exists():
         return target
-    model = (
-        bundled.folder(drawn.like)
-        if drawn.like in bundled.BUNDLED
-        else packaged.fetch(packaged.PACKAGED[drawn.like])
-    )
+    model = drawn.fetch()
     report("drawing weights", 0, 0)
     with partial_folder(target.parent) as partial:
         for file in model.glob("*.json"):

@@ -10,8 +10,9 @@ import numpy as np
 from interp_core.estimates import Estimate, means, share
 from interp_core.findings import Finding, at_least, every
 from interp_core.papers.induction_heads.dynamics import BEFORE, FALL, MOST, WINDOW, first
-from interp_core.papers.induction_heads.seeds import SCORE, Seeds
+from interp_core.papers.induction_heads.seeds import Seeds
 from interp_core.papers.induction_heads.toys import D_VOCAB, Toy
+from interp_core.papers.induction_heads.training import SCORE
 
 NEAR = 100
 """How many steps off the window of the fall heads may form."""

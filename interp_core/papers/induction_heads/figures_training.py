@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from interp_core.papers.induction_heads.params import head_name
-from interp_core.papers.induction_heads.seeds import SCORE
 from interp_core.papers.induction_heads.toys import TOYS, Toy
 from interp_core.papers.induction_heads.training import Training
 from interp_core.plot import across, below, beside, figure, fit, layered, small, strokes, theme, tip
@@ -233,7 +234,7 @@ def components(training: Training, step: int | None = None) -> alt.LayerChart:
     """
     frame, share = _named(training, "components"), training.components[1]
     at = None if step is None else training.steps[nearest(training, step)]
-    frame = frame.assign(named=_apart(frame, _formed(training)), now=frame["step"] == at)
+    frame = frame.assign(named=_apart(frame, training.formed), now=frame["step"] == at)
     lines = (
         f"Of the losses on the same {training.token_loss.shape[-1]} held-out tokens, all models "
         "together; numbers, where there is room, are the first training step, those at which heads form, and the last.",
@@ -269,13 +270,7 @@ def _rings(coloured: alt.Chart) -> alt.Chart:
     return coloured.transform_filter("datum.now").mark_point(size=220, strokeWidth=2.5, opacity=1)
 
 
-def _formed(training: Training) -> dict[str, int]:
-    """Return the step at which each model's best prefix matching first passes what heads are told by."""
-    course = training.frames["training"]
-    return course[course["best_prefix_matching"] > SCORE].groupby("model")["step"].min().to_dict()
-
-
-def _apart(frame: pd.DataFrame, formed: dict[str, int]) -> np.ndarray:
+def _apart(frame: pd.DataFrame, formed: Mapping[Toy, int | None]) -> np.ndarray:
     """Return which rows of components are labelled: ends, where heads form, the start; as far as there is room."""
     places = frame[["pc1", "pc2"]].to_numpy()
     named = np.zeros(len(frame), bool)

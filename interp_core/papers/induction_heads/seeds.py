@@ -11,12 +11,9 @@ import pandas as pd
 
 from interp_core.papers.induction_heads.dynamics import Change, change, first
 from interp_core.papers.induction_heads.toys import Toy
-from interp_core.papers.induction_heads.training import Trained, Training
+from interp_core.papers.induction_heads.training import SCORE, Trained, Training
 from interp_core.params import param, parameters
 from interp_core.results import Provenance, Result
-
-SCORE = 0.2
-"""Prefix matching above which a head of a small model is an induction head."""
 
 
 @parameters

@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator
 
+from interp_core.papers.induction_heads.dynamics import first
 from interp_core.papers.induction_heads.toys import CLIP, DEPTH, HEADS, SEGMENT, TOYS, Toy, depth
 from interp_core.params import View, param, parameters
 from interp_core.results import Provenance, Result
 
 TOKENS = 512
 """Held-out tokens whose losses are kept one by one."""
+SCORE = 0.2
+"""Prefix matching above which a head of a small model is an induction head."""
 TESTS = 64
 """Sequences of the repeated test."""
 
@@ -133,6 +136,12 @@ class Training(Result):
         """Return the axes of every array, those that are logged as :data:`LOGGED` has them."""
         shapes = {name: "".join(f" {n}" for n in shape) for name, (shape, _) in LOGGED.items()}
         return super().axes() | {name: f"model checkpoint{n}" for name, n in shapes.items()}
+
+    @property
+    def formed(self) -> dict[Toy, int | None]:
+        """The step at which a head's prefix matching first passes ``SCORE``, by model."""
+        best = self.best(self.prefix_matching)
+        return {name: first(self.steps, best[row] > SCORE) for row, name in enumerate(self.models)}
 
     @property
     def second_copy_loss(self) -> np.ndarray:

@@ -73,6 +73,7 @@ __all__ = [
     "ONE_LAYER",
     "PAPER",
     "PRESETS",
+    "SMALL",
     "SMALL_FEATURES",
     "SMALL_TRAINING",
     "STEERED",

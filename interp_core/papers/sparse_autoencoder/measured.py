@@ -50,7 +50,7 @@ UNTRAINED_TRAINING = dataclasses.replace(
     SMALL_TRAINING, model=UNTRAINED_ONE_LAYER, l1=(0.005, 0.012, 0.03)
 )
 """Dictionaries of the same architecture with weights drawn at random; one ships, chosen as :data:`SMALL_TRAINING`'s."""
-UNTRAINED_FEATURES = FeaturesParams(model=UNTRAINED_ONE_LAYER, windows=216)
+UNTRAINED_FEATURES = FeaturesParams(**SMALL | {"model": UNTRAINED_ONE_LAYER})
 """What was measured of it."""
 
 SECOND_TRAINING = TrainParams(model=SECOND)

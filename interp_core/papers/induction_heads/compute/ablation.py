@@ -155,8 +155,8 @@ def controls(
     for _ in range(count):
         drawn: list[Head] = []
         for layer in layers:
-            count = sum(each[0] == layer for each in chosen)
-            picked = random.permutation(len(free[layer]))[:count]
+            taken = sum(each[0] == layer for each in chosen)
+            picked = random.permutation(len(free[layer]))[:taken]
             drawn += [free[layer][i] for i in picked]
         rest = [each for each in pool if each not in drawn]
         short = min(len(chosen) - len(drawn), len(rest))

@@ -204,7 +204,7 @@ def without_parallel(gradient: mx.array, decoder: mx.array) -> mx.array:
         np.subtract(g, out, out=out)
 
     found = mx.zeros_like(gradient)
-    host_math.by_rows(work, *map(np.asarray, (gradient, decoder, found)))
+    host_math.by_rows(work, gradient, decoder, found)
     return found
 
 
@@ -217,5 +217,5 @@ def unit_rows(decoder: mx.array) -> mx.array:
         np.divide(w, np.sqrt(np.einsum("ij,ij->i", w, w))[:, None], out=out)
 
     found = mx.zeros_like(decoder)
-    host_math.by_rows(work, *map(np.asarray, (decoder, found)))
+    host_math.by_rows(work, decoder, found)
     return found
