@@ -60,7 +60,7 @@ def serve(cache: Path, **environment: str) -> tuple[subprocess.Popen, str]:
 
 def open_(page: Page, address: str) -> Page:
     page.goto(address)
-    expect(figure(page)).to_be_visible()
+    figure(page).wait_for()
     return page
 
 

@@ -41,8 +41,8 @@ def test_a_letter_vector_is_called_one(page, app):
 
 
 def test_a_link_answers_anew_and_streams(page, app):
-    page.goto(app + f"{STEERING}?prompt=Tell+me+about+tea.&multiplier=3&max_tokens=50&layer=14")
-    expect(page.get_by_text(re.compile("answering .* of 50")).first).to_be_visible()
+    page.goto(app + f"{STEERING}?prompt=Tell+me+about+tea.&multiplier=3&max_tokens=20&layer=14")
+    expect(page.get_by_text(re.compile("answering .* of 20")).first).to_be_visible()
     says(page, "multiplier +3: perplexity")
     said = page.get_by_text(re.compile(r"Steered at layer 14 by \+3")).first
     expect(said).to_be_visible(timeout=120_000)

@@ -119,17 +119,15 @@ def sweep_gaps(
             assert len(cells) == len(layers)
             for layer, found in zip(layers, cells, strict=True):
                 right.append(gap(found, naive.cell(kind, layer, position)[:, -reads:]))
-                other = naive.cell(kind, (layer + 1) % depth, (position + 1) % LENGTH, 1)
-                wrong.append(gap(found, other[:, -reads:]))
+            other = naive.cell(kind, (layer + 1) % depth, (position + 1) % LENGTH, 1)
+            wrong.append(gap(found, other[:, -reads:]))
         gaps[kind] = max(right), max(wrong)
     cells = sweep.heads(runs, layers, naive.n_heads)
     asked = [(layer, head) for layer in layers for head in range(naive.n_heads)]
     assert len(cells) == len(asked)
-    pairs = list(zip(cells, asked, strict=True))
-    right = [gap(found, naive.head(*cell)[:, -reads:]) for found, cell in pairs]
-    wrong = [
-        gap(found, naive.head(i, (h + 1) % naive.n_heads)[:, -reads:]) for found, (i, h) in pairs
-    ]
+    others = [naive.head(*cell)[:, -reads:] for cell in asked]
+    right = [gap(found, other) for found, other in zip(cells, others, strict=True)]
+    wrong = [gap(found, other) for found, other in zip(cells, others[1:], strict=False)]
     return {**gaps, "z": (max(right), max(wrong))}
 
 

@@ -161,8 +161,30 @@ def test_behaviour_and_letter_are_told_apart_by_an_interval_over_pairs(letters):
     assert behaviour_over_letter(letters, 0.2, 2.0) is False
 
 
-def test_pairs_of_one_letter_say_nothing_of_letters(letters):
-    alone = dataclasses.replace(letters, letter=np.zeros_like(letters.letter))
+@pytest.mark.parametrize("true", [-0.8, 0.0, 0.6])
+def test_the_cosine_of_letters_is_that_of_planted_directions_whatever_the_noise(letters, true):
+    made, by_letter = ~letters.held_out.astype(bool), np.array([1.0, -1.0])[letters.letter]
+    draws, rng = len(letters.layers), np.random.default_rng(0)
+    differences = 3 * rng.normal(size=(draws, len(made), 300)) / np.sqrt(300)
+    differences[:, :, 0] += np.sqrt((1 + true) / 2)
+    differences[:, :, 1] += np.sqrt((1 - true) / 2) * by_letter
+    differences[:, ~made] = 0
+    inner = differences @ differences.swapaxes(1, 2)
+    value, low, high = dataclasses.replace(letters, inner=inner).letter_cosine().T
+    assert value.mean() == pytest.approx(true, abs=0.05)
+    assert ((low <= true) & (true <= high)).mean() > 0.85
+    assert (high - low).max() < 0.6
+
+
+@pytest.mark.parametrize("less", ["no B", "two B", "nothing in common"])
+def test_pairs_that_do_not_tell_letters_apart_are_said_to(letters, less):
+    made, inner = ~letters.held_out.astype(bool), letters.inner
+    letter = np.zeros_like(letters.letter)
+    if less == "two B":
+        letter[np.flatnonzero(made)[:2]] = 1
+    if less == "nothing in common":
+        letter, inner = letters.letter, np.eye(len(made)) * np.ones_like(inner)
+    alone = dataclasses.replace(letters, letter=letter, inner=inner)
     assert "behaviour_vector" not in found(alone, claims.located)
     assert "are not told apart" in figures_geometry.sentence(alone) and not alone.is_letter
 

@@ -188,7 +188,8 @@ def located(result: Geometry) -> list[Finding]:
     if result.params.protocol != "ab":
         return [_separated(result)]
     found = [_knows(result), _clusters(result)]
-    return [*found, _turned(result)] if result.by_letter.any(1).all() else found
+    turned = result.letter_cosine()[result.middle]
+    return found if np.isnan(turned[0]) else [*found, _turned(result, turned)]
 
 
 def _separated(result: Geometry) -> Finding:
@@ -217,8 +218,7 @@ def _knows(result: Geometry) -> Finding:
     )
 
 
-def _turned(result: Geometry) -> Finding:
-    cosine = result.letter_cosine()[result.middle]
+def _turned(result: Geometry, cosine: np.ndarray) -> Finding:
     return Finding.measured(
         _id(result, "behaviour_vector"),
         f"{_about(result)}the vector points the same way whichever letter matches",
@@ -226,8 +226,8 @@ def _turned(result: Geometry) -> Finding:
         Estimate.of_ends(cosine, int(result.by_letter.sum()), "pairs"),
         "cosine",
         bar=ABOVE_0,
-        measure="cosine of the vector of pairs with (A) matching with that of pairs with (B) matching, after block "
-        f"{result.middle}",
+        measure="cosine of the direction that pairs with (A) matching have in common with that of pairs with (B) matching, "
+        f"after block {result.middle}; no pair is compared with itself",
     )
 
 

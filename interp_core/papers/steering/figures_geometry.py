@@ -142,7 +142,7 @@ def letters(result: Geometry) -> alt.LayerChart:
         f"Vectors of two parts of the pairs: {result.behaviour}",
         "Vectors of a behaviour are the same whichever letter matches (1); those of the letter are opposite (-1). "
         "Two halves, either with both letters, say how steady the vector is that is added.",
-        f"Band: 95% interval over pairs. {told}".strip(),
+        f"By letter: of what pairs have in common, without their noise; band: 95% interval over pairs. {told}".strip(),
         width=fit(_SIZE[0], _AXIS),
         height=_SIZE[1],
     )
@@ -205,7 +205,7 @@ def sentence(result: Geometry) -> str:
 def _turned(result: Geometry) -> str:
     value, low, high = result.letter_cosine()[result.middle]
     if np.isnan(value):
-        return "Only one letter matches in these pairs, so that letter and behaviour are not told apart."
+        return "Letter and behaviour are not told apart: too few of these pairs match by one of the letters, or they have nothing in common."
     if result.is_letter:
         said = (
             "Activations at the letter carry the letter: vectors of the pairs with (A) matching and of those with (B) "

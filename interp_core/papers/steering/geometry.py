@@ -9,14 +9,11 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from interp_core.estimates import Estimate, Resample, interval, share
+from interp_core.estimates import Estimate, Resample, jackknife, share
 from interp_core.papers.steering.pairs import FILE
 from interp_core.papers.steering.params import WithPairs
 from interp_core.params import View, param, parameters
 from interp_core.results import Provenance, Result
-
-_DRAWS = 400
-"""Resamples of the pairs of either letter."""
 
 
 @parameters
@@ -86,20 +83,33 @@ class Geometry(Result):
         return np.stack([made & (self.letter == i) for i in (0, 1)]).astype(float)
 
     def letter_cosine(self) -> np.ndarray:
-        """Return [layer, 3]: the cosine of the vector of A-positive pairs with that of B-positive ones.
+        """Return [layer, 3]: the cosine of the direction of A-positive pairs with that of B-positive ones.
 
         It is -1 where the "vector" is the direction of the letter, and above 0 where it is one of behaviour.
-        The interval is over pairs of both kinds, resampled.
+
+        It is that of what pairs of a letter have in common: a pair's inner product with itself is left out, as
+        its own noise would lengthen the vectors and draw the cosine to 0. The interval is over pairs of both
+        letters, by leaving out each. Measured coverage of the nominal 95%, for cosines of -.83, 0 and .6 and 8,
+        16 and 24 pairs of either letter, their noise 2 to 6 times as long as what they have in common: 94 to 100%; a
+        bootstrap of the vectors' own cosine covers it in 0 to 95%.
+
+        NaN where pairs of a letter are fewer than three or have nothing in common.
         """
         groups = self.by_letter
-        if not groups.any(1).all():
+        if groups.sum(1).min() < 3:
             return np.full((len(self.layers), 3), np.nan)
-        value = self._cosine(groups[:1], groups[1:])
-        drawn = np.zeros((2, _DRAWS, groups.shape[1]))
-        for seed, group in enumerate(groups):
-            part = np.flatnonzero(group)
-            drawn[seed][:, part] = Resample(len(part), "pairs", seed).counts[:_DRAWS]
-        return np.column_stack([value, interval(self._cosine(*drawn).T)])
+        without = 1 - np.eye(groups.shape[1])[groups.any(0)]
+        a, b = groups[:, None] * np.vstack([np.ones_like(without[:1]), without])
+        shared = self._in_common(a, a) * self._in_common(b, b)
+        known = (shared > 0).all(-1, keepdims=True)
+        cosines = self._in_common(a, b) / np.sqrt(np.where(known, shared, np.nan))
+        return np.clip(jackknife(cosines), -1, 1)
+
+    def _in_common(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return [layer, draw], the mean inner product of pairs of two groups [draw, pair] of 0 or 1, each with others."""
+        own = np.diagonal(self.inner, axis1=1, axis2=2)
+        sums = ((a @ self.inner) * b).sum(-1) - own @ (a * b).T
+        return sums / (a.sum(-1) * b.sum(-1) - (a * b).sum(-1))
 
     @property
     def halves_cosine(self) -> np.ndarray:
