@@ -26,9 +26,12 @@ _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
 
 
 def csv(frame: pd.DataFrame) -> bytes:
-    """Return a table as CSV, UTF-8; an apostrophe stands before text that spreadsheets would run."""
+    """Return a table as CSV, UTF-8; an apostrophe stands before text that spreadsheets would run.
+
+    Numbers have nine digits, by which any two of float32, in which models run, are told apart.
+    """
     # Lines end as in RFC 4180: then both of its characters are quoted where a cell holds them.
-    text = frame.map(_inert).to_csv(index=False, lineterminator="\r\n")
+    text = frame.map(_inert).to_csv(index=False, lineterminator="\r\n", float_format="%.9g")
     return text.encode("utf-8", errors="backslashreplace")
 
 

@@ -53,12 +53,15 @@ class Bar:
 
     def words(self, unit: str) -> str:
         """Return the bar as a reader is told it."""
+        low, high = (
+            shown(end, unit) if unit == "share" else f"{end:,g}" for end in (self.low, self.high)
+        )
         if math.isinf(self.high):
-            said = "above 0" if self.low == 0 else f"at least {shown(self.low, unit)}"
+            said = "above 0" if self.low == 0 else f"at least {low}"
         elif math.isinf(self.low):
-            said = "below 0" if self.high == 0 else f"at most {shown(self.high, unit)}"
+            said = "below 0" if self.high == 0 else f"at most {high}"
         else:
-            said = f"between {shown(self.low, unit)} and {shown(self.high, unit)}"
+            said = f"between {low} and {high}"
         return f"{said} (bar: {self.source})"
 
 
@@ -87,6 +90,29 @@ def shown(value: float, unit: str) -> str:
     if value == round(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.2g}" if abs(value) < 1 else f"{value:.1f}"
+
+
+def with_interval(value: float, low: float, high: float, unit: str) -> str:
+    """Return a number with the ends of its interval, all with the decimals that its width supports."""
+    numbers = (value, low, high)
+    if unit == "share" or not all(map(math.isfinite, numbers)):
+        said = [shown(each, unit) for each in numbers]
+    else:
+        decimals = 0 if all(each == round(each) for each in numbers) else _decimals(*numbers)
+        said = [f"{each:,.{decimals}f}" for each in numbers]
+    return f"{said[0]} [{said[1]}, {said[2]}]"
+
+
+def _decimals(value: float, low: float, high: float) -> int:
+    """Return the decimals of one digit of the interval's half, or of one more where the value needs it for two digits."""
+    by_width = -_magnitude((high - low) / 2)
+    by_value = 1 - min(0, _magnitude(value))
+    return max(0, by_width, min(by_value, by_width + 1)) if abs(value) < 100 else max(0, by_width)
+
+
+def _magnitude(value: float) -> int:
+    """Return the power of ten of a number's first digit, none below a millionth."""
+    return math.floor(math.log10(max(abs(value), 1e-6)))
 
 
 @dataclass(frozen=True)
@@ -165,10 +191,10 @@ class Finding:
     @property
     def shown(self) -> str:
         """``ours`` with its interval and unit."""
-        ends = [] if self.ci is None else [shown(end, self.unit) for end in self.ci]
-        interval = f" [{', '.join(ends)}]" if ends else ""
         unit = "" if self.unit == "share" else f" {self.unit}"
-        return f"{shown(self.ours, self.unit)}{interval}{unit}"
+        if self.ci is None:
+            return f"{shown(self.ours, self.unit)}{unit}"
+        return f"{with_interval(self.ours, *self.ci, self.unit)}{unit}"
 
     @property
     def tolerance(self) -> float:

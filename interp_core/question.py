@@ -257,10 +257,10 @@ def obtain(model: LanguageModel | None, params: Any, *, fresh: bool = False) -> 
 
 
 def like(params: Any, asked: Any) -> Any:
-    """Return ``params`` asked of the same model, lens or dictionary, and of the same facts, as ``asked``."""
+    """Return ``params`` asked of the same model, lens or dictionary, and of the same facts and answers, as ``asked``."""
     shared = [
         n
-        for n in ("model", "lens", "sae", "facts", "limit")
+        for n in ("model", "lens", "sae", "facts", "limit", "answers")
         if hasattr(params, n) and hasattr(asked, n)
     ]
     return dataclasses.replace(params, **{name: getattr(asked, name) for name in shared})

@@ -64,8 +64,8 @@ def section() -> str:
     unlearnt = [claim for claim in blank if claim.untrained and claim.untrained.holds]
     papers = ", ".join(dict.fromkeys(claim.paper.title for claim in unlearnt)) or "none"
     said = (
-        f"On {first} and toys trained here, {counted([claim.first for claim in known])}; on {other}, where a part was measured, "
-        f"{counted(second)}. They are the papers', or controls beside them, some on several texts. A claim holds where its whole 95% "
+        f"On {first} and toys trained here, {counted([claim.first for claim in known])}; on {other}, {counted(second)}. "
+        "They are the papers' or controls, some on several texts. A claim holds where its whole 95% "
         "interval keeps within a bar, is not replicated where all of it lies beyond, and is undecided where it reaches across; intervals are over what "
         "was drawn (prompts, facts, windows, pairs, features, runs). "
         f"Of those that hold, {len(blank)} were measured on weights drawn at random, too; {len(unlearnt)} hold there as well ({papers}), "

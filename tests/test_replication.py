@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -42,12 +43,36 @@ def test_claims_ship_for_a_second_model(paper):
 
 
 def test_claims_that_hold_of_untrained_weights_are_told_apart():
-    lens, heads = (findings(PAPERS[name], UNTRAINED) for name in ("logit-lens", "induction-heads"))
-    assert (
-        lens["agreement_late"].holds and lens["kl_monotone"].holds
-    )  # the architecture's, not learnt
+    lens, heads, tracing = (
+        findings(PAPERS[name], UNTRAINED)
+        for name in ("logit-lens", "induction-heads", "causal-tracing")
+    )
+    # The architecture's, not learnt.
+    assert lens["agreement_late"].holds and lens["kl_monotone"].holds
+    assert tracing["early_mlp_site"].holds and tracing["severed_mlp"].holds
+    assert tracing["late_attention_site"].holds is False and tracing["total_effect"].holds is False
     assert heads["induction_heads"].holds is False and heads["copy_loss"].holds is False
-    assert all(c.untrained is None for c in EVERY if c.paper.name == "causal-tracing")
+    assert all(c.untrained is None for c in EVERY if "efficacy" in c.name)
+
+
+OURS = (
+    "by definition",
+    "no figure",
+    "no such",
+    "not claimed",
+    "not compared",
+    "not given",
+    "assumed",
+)
+"""How a claim's paper is told that does not make it."""
+
+
+def test_claims_say_what_is_measured_what_decides_and_where_the_paper_says_it():
+    for claim in EVERY:
+        finding = claim.first
+        assert finding.paper and finding.measure and finding.n and finding.of, claim.name
+        assert re.search(r"\(bars?: ", finding.criterion) or finding.check, claim.name
+        assert finding.place or finding.paper.startswith(OURS), claim.name
 
 
 def test_claims_have_names_of_their_own():

@@ -11,10 +11,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import APP, REPORTS, build
 
-from interp_core import cli, exports, links
+from interp_core import cli, exports, links, reporting
 from interp_core.models.info import UNTRAINED
 from interp_core.papers.logit_lens import PRESETS, PromptsParams
 from interp_core.plot import font
@@ -267,3 +269,20 @@ def test_a_cell_that_raises_fails_the_build_and_is_named(tmp_path):
     assert "index.qmd: cell 1 (sums) failed" in done.stderr
     assert "ZeroDivisionError" in done.stderr
     assert "The site is at" not in done.stdout
+
+
+def test_numbers_of_a_column_have_as_many_decimals_and_stand_right():
+    frame = pd.DataFrame(
+        {
+            "nats": [-1, -0.8, np.nan],
+            "share": ["1.5%", None, "22.0%"],
+            "wide": [0.00012, 345.0, 2],
+            "name": ["x<", "y", "z"],
+        }
+    )
+    markup = reporting.table(frame).data
+    cells = re.findall(r'<td style="text-align: (\w+)" data-title="(\w+)">(.*?)</td>', markup)
+    shown = {name: [cell for _, of, cell in cells if of == name] for _, name, _ in cells}
+    assert shown["nats"] == ["-1.0", "-0.8", "–"] and shown["share"] == ["1.5%", "–", "22.0%"]
+    assert shown["wide"] == ["0.00012", "345", "2"] and shown["name"][0] == "x&lt;"
+    assert {name for side, name, _ in cells if side == "right"} == {"nats", "share", "wide"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
 from interp_core import replication
 from interp_core.fields import fields_of
@@ -24,14 +24,29 @@ _ROWS = {True: "", False: "lensbook-fails", None: "lensbook-open"}
 
 def table(frame: pd.DataFrame) -> Markdown:
     """Return the frame's columns as a table, numbers set right, every text escaped."""
-    numeric = [
-        is_numeric_dtype(frame[name]) and not is_bool_dtype(frame[name]) for name in frame.columns
-    ]
-    rows = (
-        ("", [escaped(shown(value)) for value in row])
-        for row in frame.itertuples(index=False, name=None)
-    )
-    return html_table([str(name) for name in frame.columns], rows, "lensbook-plain", numeric)
+    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
+    cells = [[escaped(each) for each in _column(column)] for column in columns]
+    rows = (("", row) for row in zip(*cells, strict=True))
+    head = [str(name) for name in frame.columns]
+    return html_table(head, rows, "lensbook-plain", [_is_numeric(each) for each in columns])
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    """Return whether a column is one of numbers, or of percentages."""
+    if is_numeric_dtype(column):
+        return not is_bool_dtype(column)
+    there = column.dropna()
+    return len(there) > 0 and all(str(each).endswith("%") for each in there)
+
+
+def _column(column: pd.Series) -> list[str]:
+    """Return a column's cells as a reader is shown them: fractions of one order of magnitude with as many decimals."""
+    cells = [shown(each) for each in column.tolist()]
+    sizes = column.abs()[column.abs() > 0] if is_float_dtype(column) else column[:0]
+    decimals = max((len(each.partition(".")[2]) for each in cells), default=0)
+    if not len(sizes) or sizes.max() >= 1000 * min(1, sizes.min()) or "e" in "".join(cells):
+        return cells
+    return [f"{each:,.{decimals}f}" if each == each else shown(each) for each in column]
 
 
 def findings(items: Iterable[Finding]) -> Markdown:

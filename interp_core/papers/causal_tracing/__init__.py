@@ -15,7 +15,7 @@ the subject often is the attention sink; prompts and facts are the project's own
 
 from functools import partial
 
-from interp_core.models.info import SECOND
+from interp_core.models.info import SECOND, UNTRAINED
 from interp_core.papers.causal_tracing import (
     claims,
     claims_edits,
@@ -44,6 +44,7 @@ __all__ = [
     "PAPER",
     "PRESETS",
     "SWEEP",
+    "UNTRAINED_WINDOWS",
     "WINDOWS",
     "Average",
     "AverageParams",
@@ -219,6 +220,12 @@ SCORES = Question(
 SECOND_AVERAGE = AverageParams(model=SECOND, limit=32)
 """Fewer facts on the second model, whose every fact takes as long again."""
 
+UNTRAINED_AVERAGE = AverageParams(model=UNTRAINED, answers="own")
+"""Of weights drawn at random, which know no facts: whatever they say next is traced."""
+
+UNTRAINED_WINDOWS = tuple(like(each, UNTRAINED_AVERAGE) for each in (WINDOWS[0], LATE[0]))
+"""Single blocks of them."""
+
 PAPER = Paper(
     name="causal-tracing",
     title="Causal Tracing and ROME",
@@ -231,9 +238,11 @@ PAPER = Paper(
     presets=PRESETS,
     headline=(AverageParams(), ScoresParams()),
     second=(SECOND_AVERAGE, ScoresParams(model=SECOND)),
+    untrained=(UNTRAINED_AVERAGE,),
     ships=(
         *SWEEP,
         *AFTER_FIRST,
+        *UNTRAINED_WINDOWS,
         KNOWN,
         *(like(each, SECOND_AVERAGE) for each in (*WINDOWS, *LATE, *AFTER_FIRST)),
     ),

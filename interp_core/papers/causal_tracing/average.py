@@ -41,6 +41,12 @@ CLASSES = (
 class AverageParams(Restored, Noise, ManyFacts):
     """Traces of many facts; the defaults are those that the findings are measured on."""
 
+    answers: Literal["known", "own"] = param(
+        "known",
+        "Answers",
+        "what is traced of each fact: its answer, where the model knows it; or the model's own next token, right or wrong",
+        names={"known": "of facts the model knows", "own": "the model's own, right or wrong"},
+    )
     samples: int = param(5, "Noise samples", "samples of the noise", slider=(1, 20), ge=1, le=100)
     corruption: Literal["gaussian", "uniform"] = param(
         "gaussian", "Corruption", "noise on the subject's embeddings", names=CORRUPTIONS
@@ -58,7 +64,7 @@ class AverageParams(Restored, Noise, ManyFacts):
 
 @dataclass(frozen=True, eq=False)
 class Average(Result):
-    """Total, and average indirect, effects over the facts a model knows (Meng et al. 2022, 2.2)."""
+    """Total, and average indirect, effects over facts (Meng et al. 2022, 2.2)."""
 
     files: ClassVar[Mapping[str, str]] = {"facts": "facts.json"}
     """The set, and the subjects that a noise in ``std`` is measured on."""

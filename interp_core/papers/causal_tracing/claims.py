@@ -86,7 +86,7 @@ def _mlp_over_attention(a: Average) -> Finding:
         a.resample.estimate(ratio, draws),
         "times",
         bar=at_least(2),
-        criterion=f"here {a.aie[mlp].max():.3f} and {a.aie[attn].max():.3f}; {_windows(a)}",
+        criterion=f"here {a.aie[mlp].max():.3g} and {a.aie[attn].max():.3g}; {_windows(a)}",
         measure="largest AIE over layers of the MLPs by that of attention, at the last subject token; "
         "both layers are picked again in each resample of facts",
         place="section 2.2",
@@ -152,7 +152,7 @@ def _hidden_peak(a: Average) -> Finding:
         _peak(a, row),
         _of_layers(a),
         bar=_between(a, *_MIDDLE),
-        criterion=f"the largest AIE is {a.aie[row].max():.3f} here",
+        criterion=f"the largest AIE is {a.aie[row].max():.3g} here",
         measure="layer of the largest AIE",
         place="section 2.2",
     )
@@ -194,7 +194,7 @@ def _severed(a: Average) -> Finding:
         a.resample.mean(attn - mlp),
         _unit(a),
         bar=at_least(0),
-        criterion=f"whole {whole.mean():.3f}, attention severed {attn.mean():.3f}, MLPs severed {mlp.mean():.3f}",
+        criterion=f"whole {whole.mean():.3g}, attention severed {attn.mean():.3g}, MLPs severed {mlp.mean():.3g}",
         measure="indirect effect at the last subject token with attention severed less that with MLPs "
         f"severed, mean over the layers to {a.layers[early][-1]} and over facts",
         place="figure 3",
@@ -223,8 +223,8 @@ def _single_attention(a: Average) -> list[Finding]:
             _share_of_window(a, single, "attn_last", slice(None)),
             "share",
             bar=_ALONE,
-            criterion=f"largest AIE of a single block's attention: {alone.max():.3f}, at block {a.layers[alone.argmax()]}; with a "
-            f"window of {a.params.window}: {row.max():.3f}",
+            criterion=f"largest AIE of a single block's attention: {alone.max():.3g}, at block {a.layers[alone.argmax()]}; with a "
+            f"window of {a.params.window}: {row.max():.3g}",
             measure="largest AIE of one block's attention at the last token, as a share of the largest with a "
             "window; both blocks are picked again in each resample of facts",
         )
@@ -250,8 +250,8 @@ def _single_blocks(a: Average) -> list[Finding]:
             _share_of_window(a, single, "mlp_subject", slice(1, early)),
             "share",
             bar=_ALONE,
-            criterion=f"largest AIE of a single MLP from block {a.layers[1]} to {a.layers[early - 1]}: {later.max():.3f}, at block "
-            f"{a.layers[1:early][later.argmax()]}; with a window of {a.params.window}: {whole:.3f}",
+            criterion=f"largest AIE of a single MLP from block {a.layers[1]} to {a.layers[early - 1]}: {later.max():.3g}, at block "
+            f"{a.layers[1:early][later.argmax()]}; with a window of {a.params.window}: {whole:.3g}",
             measure="largest AIE of one block's MLP, block 0 left out, as a share of the largest with a window; "
             "both blocks are picked again in each resample of facts",
         ),
@@ -262,8 +262,8 @@ def _single_blocks(a: Average) -> list[Finding]:
             Estimate.of_ends(lead, len(a.prompts), "facts"),
             _unit(a),
             bar=at_least(0),
-            criterion=f"AIE of the first block's MLP alone: {first:.3f}; of a window of {a.params.window} around "
-            f"it: {a.aie[row][0]:.3f}",
+            criterion=f"AIE of the first block's MLP alone: {first:.3g}; of a window of {a.params.window} around "
+            f"it: {a.aie[row][0]:.3g}",
             measure="indirect effect of block 0's MLP at the last subject token less that of the later block "
             "whose is largest on the other half of the facts, mean over facts",
         ),

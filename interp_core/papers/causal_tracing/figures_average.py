@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import altair as alt
 import pandas as pd
 
+from interp_core.findings import with_interval
 from interp_core.papers.causal_tracing.average import Average, AverageParams
 from interp_core.papers.causal_tracing.figures_parts import (
     AXIS,
@@ -52,8 +53,8 @@ def _drawn(frame: pd.DataFrame, params: AverageParams) -> pd.DataFrame:
 
 
 def _over(average: Average) -> str:
-    count = len(average.prompts)
-    return f"n = {count:,} fact" + "s" * (count != 1)
+    count, what = len(average.prompts), "prompt" if average.params.answers == "own" else "fact"
+    return f"n = {count:,} {what}{'s' * (count != 1)} ({average.provenance.model.id})"
 
 
 def average_lines(average: Average) -> alt.HConcatChart:
@@ -99,6 +100,7 @@ def average_maps(average: Average) -> alt.HConcatChart:
         beside(panels, len(panels) if side else 1, color="independent"),
         "Average indirect effect of each class of token and layer",
         f"Means over {_over(average)}. The stronger the colour, the more is brought back; below 0 it has another hue.",
+        left=_CLASS,
     )
 
 
@@ -138,7 +140,7 @@ def windows(
     """
     found = average.windows(kind) if of is None else of
     branch = "MLPs" if kind == "mlp_subject" else "attention"
-    after, model = average.params.noise_after, average.provenance.model.id
+    after = average.params.noise_after
     frame = _drawn(by_window(found, kind).reset_index(drop=True), average.params)
     frame = frame.assign(name=frame["window"].map(_blocks)).drop(columns="window")
     frame = frame[frame["layer"] > after]  # before it nothing is corrupted that could be restored
@@ -149,7 +151,7 @@ def windows(
         f"Average indirect effect of {branch} at the {CLASSES[ALONE[kind][1]]}, by layer and window"
         + (f" (noise after layer {after})" if after >= 0 else ""),
         f"A window restores {branch} in so many layers around each layer at once. Bands: 95% intervals over "
-        f"facts, {_over(average)} ({model}).",
+        f"facts, {_over(average)}.",
         width=fit(WIDTH, AXIS),
         height=280,
     )
@@ -189,9 +191,12 @@ def has_severed(average: Average) -> bool:
 def sentence(average: Average) -> str:
     """Return how many facts were traced, and what corruption costs the answer on average."""
     said = average.summary
-    low, high = said["average_total_effect_low"], said["average_total_effect_high"]
+    value, low, high = (said[f"average_total_effect{end}"] for end in ("", "_low", "_high"))
+    of = f"{said['facts']} facts that the model knows ({said['wrong']} others it does not)"
+    if average.params.answers == "own":
+        of = f"{said['facts']} prompts, each with the token that the model itself says next"
+    taken = with_interval(value, low, high, "probability")
     return (
-        f"{said['facts']} facts that the model knows ({said['wrong']} others it does not): corrupting "
-        f"the subject takes {said['average_total_effect']:.2f} [{low:.2f}, {high:.2f}] off the answer, "
-        f"over {said['samples']} noise samples each."
+        f"{of}: corrupting the subject takes {taken} off the answer, over {said['samples']} noise "
+        "samples each."
     )

@@ -55,6 +55,7 @@ def of_heads(heads: Heads) -> list[Finding]:
             bar=at_most(2),
             measure="mean loss on the last repetition, its first token left out",
             criterion=f"{losses[:, 0].mean():.1f} nats on the first, which nothing predicts",
+            place="definition of induction heads",
         ),
         _previous_token_head(heads),
     ]

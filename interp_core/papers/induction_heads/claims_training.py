@@ -93,6 +93,7 @@ def _composes(result: Seeds) -> Finding:
         measure="share of runs in which K-composition with the induction head rises over training by at least "
         f"{COMPOSED} more for the previous-token head than for any other earlier head",
         criterion=f"it rises by {own.mean():.2f}, for the next head by {other.mean():.2f}, on average",
+        place="definition of induction heads",
     )
 
 

@@ -75,6 +75,7 @@ def _inputs(result: Averages) -> list[Finding]:
             measure="share of positions at which the embedding's top token is the token that stands there",
             criterion="where embedding and unembedding share their weights, it does unless the lens is wrong",
             check=True,
+            place="the post's overview",
         ),
         Finding.measured(
             _id(result, "input_discarded"),
@@ -86,6 +87,7 @@ def _inputs(result: Averages) -> list[Finding]:
             measure="share of positions at which a block's top token is the token that stands there, at the block with "
             f"most of them; picked on one half of the {result.of}, read on the other, which weigh alike",
             criterion=f"over all {result.of} the most is at layer {result.layers[loudest]}",
+            place="the post's overview",
         ),
     ]
 
@@ -106,6 +108,7 @@ def _ranks(result: Averages) -> list[Finding]:
             f"one half of the {result.of} and read on the other",
             criterion=f"{_WHOLE.words('ranks')}, and the median rank (1 is the likeliest) at each layer from "
             f"{result.layers[near_end]} on {_SHORT.words('')}",
+            place="the post's plots of ranks",
         ),
         Finding.measured(
             _id(result, "rank_middle"),
@@ -115,6 +118,7 @@ def _ranks(result: Averages) -> list[Finding]:
             "(1 is the likeliest)",
             bar=_SHORT,
             measure=f"median rank of the final top token at layer {result.layers[middle]}",
+            place="the post's overview",
         ),
     ]
 
@@ -133,6 +137,7 @@ def _monotone(result: Averages) -> Finding:
         f"{result.of} and read on the other; they weigh alike",
         criterion=f"over all {result.of} the largest is from layer {result.layers[worst]} to "
         f"{result.layers[worst + 1]}",
+        place="the post's overview",
     )
 
 
@@ -146,6 +151,7 @@ def _late(result: Averages) -> Finding:
         "share",
         bar=at_least(0.45),
         measure=f"positions at which the top token is the final one, at layer {result.layers[deep]}",
+        place="the post's overview",
     )
 
 
@@ -159,4 +165,5 @@ def _crystallisation(result: Averages) -> Finding:
         f"(mean layer, of {result.provenance.model.n_layers})",
         bar=at_least(float(bound)),
         measure="layer from which the last position's top token stays the final one",
+        place="the post's overview",
     )

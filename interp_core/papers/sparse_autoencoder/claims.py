@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from interp_core.estimates import Estimate, Resample, means, share
-from interp_core.findings import THEIRS, Finding, at_least, at_most, every
+from interp_core.findings import OURS, THEIRS, Finding, at_least, at_most, every
 from interp_core.models.bundled import ONE_LAYER
 from interp_core.models.info import UNTRAINED_ONE_LAYER
 from interp_core.papers.sparse_autoencoder.comparison import NEAR, Comparison
@@ -95,6 +95,7 @@ def _faithful(
             criterion="; ".join(part for part in (more, given) if part),
             measure="L0: features above 0 at a token, mean over tokens",
             check=bool(given),
+            place="appendix on training",
         ),
         Finding.measured(
             f"recovered{end}",
@@ -116,6 +117,7 @@ def _faithful(
             bar=MEAN,
             criterion=more,
             measure="(CE mean - CE spliced) / (CE mean - CE clean)",
+            place=_WORTH,
         ),
     ]
 
@@ -130,6 +132,7 @@ def _alive(silent: Estimate, measure: str, end: str = "", on: str = "") -> Findi
         bar=DEAD,
         criterion="in so few tokens rare features are silent, too",
         measure=measure,
+        place="appendix on feature density",
     )
 
 
@@ -155,6 +158,7 @@ def _decades(result: Evaluation) -> Finding:
         + "; no interval, as densities are sums over the text"
         + f"; {result.positions:,} tokens can show {shows:.1f}" * too_short,
         measure="from the 1st to the 99th percentile of the densities of active features",
+        place="appendix on feature density",
     )
 
 
@@ -219,8 +223,9 @@ def trained(result: Training) -> list[Finding]:
             Estimate(float((steps > 0).sum()), len(frame), "dictionaries"),
             f"of {len(steps)} steps",
             holds=bool((steps > 0).all()),
-            criterion=f"every step between sparsities rises; {_NO_INTERVAL}",
+            criterion=f"every step between sparsities rises (bar: {OURS}); {_NO_INTERVAL}",
             measure="rises of the loss recovered (zero ablation) with L0",
+            place="appendix on training",
         )
     ]
 

@@ -69,6 +69,7 @@ def _peak(result: Sweep, about: str) -> Finding:
         bar=PEAK,
         measure="blocks up to the one where p(matching) changes most between the ends of the multipliers, over the blocks that are steered; "
         "the interval resamples pairs, and the choice with them",
+        place="paper's sweep over layers",
     )
 
 
@@ -174,6 +175,7 @@ def _cost(result: Strength, about: str) -> Finding:
         holds=every(Bar(-MOST_LOSS, MOST_LOSS).of_ends(ends)),
         criterion=f"within {MOST_LOSS} nats either way at -1 and at +1 (bar: ours); the larger is shown",
         measure=f"mean loss on prose, every token of it steered, less that of the unsteered model{_answers(result)}",
+        place="paper's section on general capabilities",
     )
 
 

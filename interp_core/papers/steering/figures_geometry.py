@@ -215,7 +215,7 @@ def _turned(result: Geometry) -> str:
         said = "The vector keeps its direction whichever letter matches"
     else:
         said = "Whether the vector turns round with the letter that matches is undecided"
-    return f"{said} (cosine {value:.2f} [{low:.2f}, {high:.2f}] after block {result.middle})."
+    return f"{said} (cosine {value:.3f} [{low:.3f}, {high:.3f}] after block {result.middle})."
 
 
 def norms(result: Saved) -> alt.Chart:

@@ -157,6 +157,7 @@ def _depth(result: Evaluation) -> Finding:
         holds=every(ABOVE.of_ends(gap)),
         measure="mean prediction depth through the logit lens less that through the tuned lens",
         criterion=ABOVE.words("layers"),
+        place="paper's section 5",
     )
 
 

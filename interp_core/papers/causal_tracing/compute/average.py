@@ -27,6 +27,8 @@ from interp_core.runtime import report, show, stage
 def compute(model: LanguageModel, params: AverageParams) -> Average:
     """Trace the facts of ``params.facts`` that the model knows, ``params.limit`` at most.
 
+    Where ``params.answers`` is ``own``, it is all facts that fit the model, each with the model's next token.
+
     Every fact's trace is kept as it ends, and taken from there unless ``params.resume`` is false.
 
     Raises:
@@ -34,13 +36,15 @@ def compute(model: LanguageModel, params: AverageParams) -> Average:
     """
     traces: list[Trace] = []
     answers: list[str] = []
+    own = params.answers == "own"
     with Recorder() as recorder:
-        known, wrong, unusable = known_facts(model, params, facts.load(params.facts), "trace")
-        for done, fact in enumerate(known):
-            with stage("tracing facts", done, len(known)):
+        wanted = facts.load(params.facts)
+        traced, wrong, unusable = known_facts(model, params, wanted, "trace", any_answer=own)
+        for done, fact in enumerate(traced):
+            with stage("tracing facts", done, len(traced)):
                 asked = of_fact(model, params, fact)
                 traces.append(obtain(model, asked, fresh=not params.resume))
-            answers.append(fact.attribute)
+            answers.append(traces[-1].answer if own else fact.attribute)
             begun = recorder.provenance(model.info, [], params.seed)
             average = _average(params, begun, traces, answers, wrong, unusable)
             show(average)
@@ -48,11 +52,17 @@ def compute(model: LanguageModel, params: AverageParams) -> Average:
 
 
 def known_facts(
-    model: LanguageModel, params: AverageParams | ScoresParams, wanted: Sequence[Fact], purpose: str
+    model: LanguageModel,
+    params: AverageParams | ScoresParams,
+    wanted: Sequence[Fact],
+    purpose: str,
+    *,
+    any_answer: bool = False,
 ) -> tuple[list[Fact], int, int]:
     """Return the facts that the model knows, and how many it does not, or that do not fit it.
 
-    ``params.limit`` at most; ``purpose`` is what they are for.
+    ``params.limit`` at most; ``purpose`` is what they are for. With ``any_answer`` those that it does not know are
+    returned, too.
 
     Raises:
         ParameterError: When it knows none.
@@ -69,14 +79,17 @@ def known_facts(
         except ParameterError:
             unusable += 1
             continue
-        if knows(model, ids, fact):
+        if any_answer or knows(model, ids, fact):
             known.append(fact)
         else:
             wrong += 1
     if not known:
+        can, accepted = ("knows", "facts whose answer is the model's next token")
+        if any_answer:
+            can, accepted = ("can read", "facts whose subject has tokens of its own")
         raise ParameterError(
-            f"facts: the model knows none of the {len(wanted)} in {params.facts}, so there is "
-            f"nothing to {purpose}; accepted: facts whose answer is the model's next token"
+            f"facts: the model {can} none of the {len(wanted)} in {params.facts}, so there is "
+            f"nothing to {purpose}; accepted: {accepted}"
         )
     return known, wrong, unusable
 
@@ -108,7 +121,7 @@ def of_fact(model: LanguageModel, params: AverageParams, fact: Fact) -> Params:
         model=params.model,
         prompt=fact.prompt,
         subject=fact.subject,
-        answer=fact.attribute,
+        answer=fact.attribute if params.answers == "known" else "",
         corruption=params.corruption,
         metric=params.metric,
         **shared,
