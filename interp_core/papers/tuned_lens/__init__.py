@@ -46,13 +46,14 @@ from interp_core.papers.tuned_lens.reading import Readings
 from interp_core.papers.tuned_lens.training import Training
 from interp_core.papers.tuned_lens.transfer import Transfer
 from interp_core.papers.tuned_lens.translators import Translators, load_lens, published
-from interp_core.question import Paper, Question
+from interp_core.question import Paper, Question, on
 from interp_core.results import Figure
 
 __all__ = [
     "PAPER",
     "PRESETS",
     "SECOND",
+    "UNTRAINED",
     "Basis",
     "BasisParams",
     "DetectParams",
@@ -88,10 +89,14 @@ PRESETS: dict[str, Params] = {
 }
 """Ready-made settings; their results on the default model ship with the package."""
 
-_SECOND = EvaluateParams(model=info.SECOND, lens="18ca219e04a5a824", beside="none", positions=32)
-SECOND = (_SECOND, dataclasses.replace(_SECOND, text="code"))
-"""A lens of Gemma 3 270M, trained by ``tuned-lens train --model gemma-3-270m --context 128 --batch 4
---positions 64 --steps 250``, on both texts. What was measured ships; the lens does not."""
+_LESS = EvaluateParams(beside="none", positions=32)
+SECOND, UNTRAINED = (
+    on(model, *(dataclasses.replace(_LESS, lens=lens, text=text) for text in ("prose", "code")))
+    for model, lens in ((info.SECOND, "18ca219e04a5a824"), (info.UNTRAINED, "a0297a79a526d952"))
+)
+"""Lenses of Gemma 3 270M and of weights drawn at random, trained by ``tuned-lens train --context 128 --batch 4
+--positions 64 --steps 250``, on text that Gemma wrote, and on Python's manual (``--corpus manual``), as random
+weights write none. What was measured of them, on both texts, ships; the lenses do not."""
 
 LENS = Question(
     name="lens",
@@ -246,5 +251,6 @@ PAPER = Paper(
         DetectParams(),
     ),
     second=SECOND,
+    untrained=UNTRAINED,
 )
 run = PAPER.run
