@@ -22,7 +22,7 @@ SHOWN = {
     "logit-lens": ("input_discarded", "kl_monotone"),
     "tuned-lens": ("lower_prose",),
     "causal-tracing": ("early_mlp_site", "single_blocks", "efficacy"),
-    "steering": ("behaviour_vector_formality_ab", "dose_formality", "random_floor_formality"),
+    "steering": ("behaviour_vector_formality_ab", "dose_formality"),
     "induction-heads": ("induction_heads", "ablation_top", "phase_change_2"),
     "sparse-autoencoder": ("recovered_mean_prose", "over_neuron_one_layer"),
 }
@@ -31,17 +31,24 @@ SHOWN = {
 
 def row(title: str, claim: Replicated) -> str:
     """Return a claim, with its bar, as a row of a Markdown table."""
-    bar, is_given, _ = claim.first.criterion.partition(" (bar")
-    blank = "untrained weights, too" if claim.untrained and claim.untrained.holds else ""
-    more = "; ".join(part for part in (bar if is_given else "", blank) if part)
-    said = f"{title}: {claim.first.claim}" + (f" ({more})" if more else "")
-    cells = [said, *map(cell, (claim.first, claim.second))]
+    bar = bar_of(claim.first)
+    said = f"{title}: {claim.first.claim}" + (f" ({bar})" if bar else "")
+    cells = [said, *(cell(each, bar) for each in (claim.first, claim.second, claim.untrained))]
     return f"| {' | '.join(text.replace('|', '/') for text in cells)} |"
 
 
-def cell(finding: Finding | None) -> str:
-    """Return what was measured on a model, and the verdict."""
-    return "" if finding is None else f"{finding.verdict}: {finding.shown}"
+def bar_of(finding: Finding) -> str:
+    """Return the bar that decides a claim; empty where its words name none."""
+    bar, is_given, _ = finding.criterion.partition(" (bar")
+    return bar if is_given else ""
+
+
+def cell(finding: Finding | None, bar: str) -> str:
+    """Return what was measured on a model, and the verdict; with its bar where that is another."""
+    if finding is None:
+        return ""
+    own = bar_of(finding)
+    return f"{finding.verdict}: {finding.shown}" + (f"; {own}" if own != bar else "")
 
 
 def section() -> str:
@@ -50,7 +57,7 @@ def section() -> str:
     Raises:
         ValueError: When a claim that it shows does not ship.
     """
-    first, other, _ = MODELS.values()
+    first, other, blank = MODELS.values()
     known = every()
     named = {claim.name: claim for claim in known}
     rows = []
@@ -60,19 +67,18 @@ def section() -> str:
                 raise ValueError(f"{paper}/{each} does not ship; there are: {', '.join(named)}")
             rows.append(row(PAPERS[paper].title, named[f"{paper}/{each}"]))
     second = [claim.second for claim in known if claim.second is not None]
-    blank = [c for c in known if c.untrained and c.first.holds and not c.first.check]
-    unlearnt = [claim for claim in blank if claim.untrained and claim.untrained.holds]
-    papers = ", ".join(dict.fromkeys(claim.paper.title for claim in unlearnt)) or "none"
+    holding = [c for c in known if c.first.holds and not c.first.check]
+    floored = [claim.untrained.holds for claim in holding if claim.untrained]
     said = (
         f"On {first} and toys trained here, {counted([claim.first for claim in known])}; on {other}, {counted(second)}. "
-        "They are the papers' or controls, some on several texts. A claim holds where its whole 95% "
-        "interval keeps within a bar, is not replicated where all of it lies beyond, and is undecided where it reaches across; intervals are over what "
-        "was drawn (prompts, facts, windows, pairs, features, runs). "
-        f"Of those that hold, {len(blank)} were measured on weights drawn at random, too; {len(unlearnt)} hold there as well ({papers}), "
-        "and are no sign of learning. What fails here may be true of the papers' own models. All stand in "
-        "the report; `python -m interp_core reproduce CLAIM` measures one again. Some, with bars:"
+        "They are claims of the papers and controls of ours; one counts again for each text, behaviour or toy. "
+        "A claim holds where its whole 95% interval, over what was drawn (prompts, facts, documents, pairs, features, runs), keeps within a bar, "
+        "is not replicated where all of it lies beyond, and is undecided where it reaches across; counts of layers are decided layer by layer. "
+        f"Of the {len(holding)}, {len(floored)} were measured on weights drawn at random: {floored.count(True)} hold there, too, which is no sign of "
+        f"learning, though their size may be; {floored.count(False)} are not replicated there, {floored.count(None)} undecided. What fails here may be "
+        "true of the papers' own models. All stand in the report; `python -m interp_core reproduce CLAIM` measures one again. Some, with bars:"
     )
-    table = [f"| claim | {first} | {other} |", "|---|---|---|", *rows]
+    table = [f"| claim | {first} | {other} | {blank} |", "|---|---|---|---|", *rows]
     filled = textwrap.fill(" ".join(said.split()), WIDTH, break_on_hyphens=False)
     return "\n".join([BEGIN, "", filled, "", *table, "", END])
 

@@ -110,7 +110,7 @@ def _faithful(
         ),
         Finding.measured(
             f"recovered_mean{end}",
-            f"They keep most of the loss that its mean costs in its place (mean ablation){on}",
+            f"The features keep most of the loss that putting the site's mean in its place costs (mean ablation){on}",
             "no figure given; the authors warn that zero ablation flatters",
             mean,
             "share",
