@@ -71,7 +71,7 @@ def average_lines(average: Average) -> alt.HConcatChart:
     return figure(
         beside(panels, columns),
         "Average indirect effect by layer and class of token",
-        f"Bands: 95% intervals over facts, {_over(average)}. One scale for all panels.",
+        f"Bands: 95% intervals, {_over(average)}. One scale for all panels.",
     )
 
 
@@ -122,7 +122,7 @@ def average_severed(average: Average) -> alt.LayerChart:
         f"Average indirect effect at the {where}, by layer",
         "A severed part stays, at that token, as corrupted." * severed,
         f"Restored over {wide} layers at a time: {alone}." * (wide > 1 and bool(alone)),
-        f"Bands: 95% intervals over facts, {_over(average)}.",
+        f"Bands: 95% intervals, {_over(average)}.",
         width=fit(WIDTH, AXIS),
         height=280,
     )
@@ -150,8 +150,8 @@ def windows(
         lines(frame, average.layers, colours, axis, tip("n", "facts", "d")),
         f"Average indirect effect of {branch} at the {CLASSES[ALONE[kind][1]]}, by layer and window"
         + (f" (noise after layer {after})" if after >= 0 else ""),
-        f"A window restores {branch} in so many layers around each layer at once. Bands: 95% intervals over "
-        f"facts, {_over(average)}.",
+        f"A window restores {branch} in so many layers around each layer at once. Bands: 95% intervals, "
+        f"{_over(average)}.",
         width=fit(WIDTH, AXIS),
         height=280,
     )
