@@ -74,11 +74,11 @@ def section() -> str:
         "They are claims of the papers and controls of ours; one counts again for each text, behaviour or toy. "
         "A claim holds where its whole 95% interval, over what was drawn (prompts, facts, documents, pairs, features, runs), keeps within a bar, "
         "is not replicated where all of it lies beyond, and is undecided where it reaches across; counts of layers are decided layer by layer. "
-        f"Of the {len(holding)}, {len(floored)} were measured on weights drawn at random: {floored.count(True)} hold there, too, which is no sign of "
-        f"learning, though their size may be; {floored.count(False)} are not replicated there, {floored.count(None)} undecided. What fails here may be "
+        f"Of the {len(holding)}, {len(floored)} were measured on one draw of random weights: {floored.count(True)} hold there, too, so their holding shows "
+        f"no learning (their size may); {floored.count(False)} are not replicated there, {floored.count(None)} undecided. What fails here may be "
         "true of the papers' own models. All stand in the report; `python -m interp_core reproduce CLAIM` measures one again. Some, with bars:"
     )
-    table = [f"| claim | {first} | {other} | {blank} |", "|---|---|---|---|", *rows]
+    table = [f"| claim | {first} or toy | {other} | {blank} |", "|---|---|---|---|", *rows]
     filled = textwrap.fill(" ".join(said.split()), WIDTH, break_on_hyphens=False)
     return "\n".join([BEGIN, "", filled, "", *table, "", END])
 

@@ -128,7 +128,7 @@ def _monotone(result: Averages) -> Finding:
     worst = 1 + int(np.diff(kl).argmax())
     return Finding.measured(
         _id(result, "kl_monotone"),
-        f"KL(final ‖ layer) falls with depth{_on(result)}",
+        f"KL(final ‖ layer) falls from each block to the next{_on(result)}",
         "smooth convergence to the final distribution",
         result.estimate(picked(np.diff(result.each("kl")[:, 1:], axis=1))),
         "nats",
