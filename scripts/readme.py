@@ -72,10 +72,11 @@ def section() -> str:
     said = (
         f"On {first} and toys trained here, {counted([claim.first for claim in known])}; on {other}, {counted(second)}. "
         "They are claims of the papers and controls of ours; one counts again for each text, behaviour or toy. "
-        "A claim holds where its whole 95% interval, over what was drawn (prompts, facts, documents, pairs, features, runs), keeps within a bar, "
-        "is not replicated where all of it lies beyond, and is undecided where it reaches across; counts of layers are decided layer by layer. "
-        f"Of the {len(holding)}, {len(floored)} were measured on one draw of random weights: {floored.count(True)} hold there, too, so their holding shows "
-        f"no learning (their size may); {floored.count(False)} are not replicated there, {floored.count(None)} undecided. What fails here may be "
+        "A claim holds where its whole 95% interval, over what was drawn (prompts, facts, runs and the like), keeps within a bar, is not replicated "
+        "where all of it lies beyond, and is undecided where it reaches across; counts of layers are decided layer by layer, and what has no interval "
+        "by its value, where that can tell. "
+        f"Of the {len(holding)}, {len(floored)} were measured on one draw of random weights: {floored.count(True)} hold there, too, which is no evidence of "
+        f"learning (the size of a measure may be); {floored.count(False)} are not replicated there, {floored.count(None)} undecided. What fails here may be "
         "true of the papers' own models. All stand in the report; `python -m interp_core reproduce CLAIM` measures one again. Some, with bars:"
     )
     table = [f"| claim | {first} or toy | {other} | {blank} |", "|---|---|---|---|", *rows]

@@ -75,6 +75,13 @@ def test_claims_say_what_is_measured_what_decides_and_where_the_paper_says_it():
         assert finding.place or finding.paper.startswith(OURS), claim.name
 
 
+def test_intervals_hold_their_values():
+    for claim in EVERY:
+        for finding in filter(None, (claim.first, claim.second, claim.untrained)):
+            low, high = finding.ci or (finding.ours, finding.ours)
+            assert low <= finding.ours <= high, claim.name
+
+
 def test_claims_have_names_of_their_own():
     names = [claim.name for claim in EVERY]
     assert len(set(names)) == len(names)

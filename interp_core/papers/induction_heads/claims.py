@@ -107,6 +107,7 @@ def of_ablation(result: Ablated) -> list[Finding]:
     which = "previous" if previous else "top" if parse_top(params.ablate[0]) else "named"
     names = ", ".join(head_name(*pair) for pair in result.heads)
     others = "as many others of the same layers" if count > 1 else "another of the same layer"
+    them = "them" if count > 1 else "it"
     said, rises = result.summary, (result.rise[0], result.rise[1:].mean(0))
     times = ""
     if all(means(rise)[1] > 0 for rise in rises):  # a ratio to what may be nothing says nothing
@@ -116,8 +117,7 @@ def of_ablation(result: Ablated) -> list[Finding]:
     doubts = []
     if result.unpredicted_without - result.unpredicted > max(_BROKEN, said["rise"] / 2):
         doubts.append(
-            f"without {'them' if count > 1 else 'it'} the first repetition, which nothing predicts, costs {result.unpredicted_without:.1f} nats, so "
-            "the model is broken as a whole"
+            "what nothing predicts costs so much more that the model is broken as a whole"
         )
     if not result.matched:
         doubts.append(_UNMATCHED)
@@ -134,7 +134,7 @@ def of_ablation(result: Ablated) -> list[Finding]:
             measure=f"rise of the last repetition's loss without {names}, less its rise without {others} (mean of "
             f"{len(set(map(frozenset, result.controls)))} draws)",
             criterion=f"from {said['base_last_copy_loss']:.1f} to {said['ablated_last_copy_loss']:.1f} nats{times}; "
-            f"tokens that nothing predicts cost {result.unpredicted:.1f}"
+            f"tokens that nothing predicts cost {result.unpredicted:.1f}, without {them} {result.unpredicted_without:.1f}"
             + "".join(f"; {doubt}" for doubt in doubts),
             place="Argument 5" if previous else "Argument 3",
         )

